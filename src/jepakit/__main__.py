@@ -1,0 +1,5 @@
+"""`python -m jepakit` is `jepa`."""
+
+from jepakit.cli import main
+
+main()

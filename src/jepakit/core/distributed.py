@@ -1,0 +1,82 @@
+"""Which process of how many this is, and sums that gradients pass through."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as differentiable
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process's place in the run, as torchrun's environment variables describe it."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    @staticmethod
+    def from_environment() -> Place:
+        """RANK, WORLD_SIZE and LOCAL_RANK; without them a run of one."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        present = [name for name in names if name in os.environ]
+        if not present:
+            return Place()
+        if len(present) < len(names):
+            raise ValueError(f"set all of {', '.join(names)} or none: found only {present}")
+        return Place(*(int(os.environ[name]) for name in names))
+
+
+def join(place: Place, device: torch.device, timeout_s: float = 600) -> None:
+    """Join the other processes: nccl on CUDA, gloo elsewhere. A run of one joins nothing."""
+    if place.world_size == 1:
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(
+        backend,
+        rank=place.rank,
+        world_size=place.world_size,
+        timeout=timedelta(seconds=timeout_s),
+        device_id=device if device.type == "cuda" else None,
+    )
+
+
+def leave() -> None:
+    """Leave the process group, if one was joined."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """Number of processes in this run."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of all processes, in rank order; gradients flow back to every process.
+
+    Every process then computes the same global loss, and DDP's mean over processes gives exactly
+    the gradient of that loss.
+    """
+    if world_size() == 1:
+        return rows
+    return torch.cat(differentiable.all_gather(rows.contiguous()))
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes (no gradient); itself in a run of one."""
+    if world_size() == 1:
+        return value
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()

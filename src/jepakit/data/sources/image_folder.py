@@ -1,0 +1,154 @@
+"""Pictures in a folder on disk: nested or flat, labelled by their first subfolder or unlabelled."""
+
+import hashlib
+import logging
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from jepakit.core.settings import Settings as _Settings
+from jepakit.data.sources.folder_index import PackedNames, index_folder
+from jepakit.data.sources.picture_files import SUFFIXES, read_picture
+from jepakit.data.sources.source import Sample, Source
+
+_log = logging.getLogger(__name__)
+_SPLIT_NAMES = {
+    **{"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+}
+_LARGEST_USUAL_PICTURE = 89_478_485  # pixels; a quarter of a gigabyte once decoded as RGB
+
+
+def find_splits(path: Path) -> dict[str, Path]:
+    """The folders of a dataset that is stored in parts: "train", "val", "test", those there are.
+
+    Empty unless there is a `train` folder beside another part, or alone.
+    """
+    folders = [entry for entry in sorted(path.iterdir()) if _is_visible_folder(entry)]
+    splits = {
+        _SPLIT_NAMES[folder.name.lower()]: folder
+        for folder in folders
+        if folder.name.lower() in _SPLIT_NAMES
+    }
+    is_split = "train" in splits and (len(splits) > 1 or len(folders) == 1)
+    return splits if is_split else {}
+
+
+class ImageFolder(Source):
+    """Every picture below a folder, in the order of their paths.
+
+    Labels are the first-level subfolders if at least two of them hold pictures; a picture beside
+    them is unlabelled. Hidden files and folders are ignored. In a folder that is stored in parts
+    (`find_splits`), the part is `split`, and `train` if that is not given.
+    """
+
+    class Settings(_Settings):
+        """Where the pictures are and how they are read."""
+
+        kind: Literal["folder"] = "folder"
+        path: Path = Field(description="folder of pictures, with or without subfolders")
+        split: str | None = Field(
+            default=None, description='part to use: "train", "val", a subfolder'
+        )
+        channels: int = Field(
+            default=3, ge=1, description="1 grey, 3 RGB, 4 RGBA, others from arrays"
+        )
+        max_pixels: int = Field(
+            default=_LARGEST_USUAL_PICTURE, ge=1, description="pictures that claim more are refused"
+        )
+        index_cache: bool | Path = Field(
+            default=True, description="keep the list of files; or where"
+        )
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.num_channels = settings.channels
+        self.folder = _choose_folder(settings.path.expanduser(), settings.split)
+        index = index_folder(self.folder, settings.index_cache)
+        if not index.names:
+            raise ValueError(_describe_empty(self.folder))
+        self._names = PackedNames(index.names)
+        self.classes = _find_classes(index.names)
+        self._labels = _find_labels(index.names, self.classes)
+        self._fingerprint = _fingerprint(index.names, index.sizes)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def sample(self, index: int) -> Sample:
+        name = self.name(index)
+        picture = read_picture(
+            self.folder / name, name, self.num_channels, self.settings.max_pixels
+        )
+        return Sample(picture, name, self.label(index))
+
+    def name(self, index: int) -> str:
+        return self._names[index]
+
+    def label(self, index: int) -> int:
+        return int(self._labels[index])
+
+    def fingerprint(self) -> str:
+        """Changes with the names and the sizes of the files, not with where the folder is."""
+        return self._fingerprint
+
+
+def _is_visible_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _choose_folder(path: Path, split: str | None) -> Path:
+    if not path.exists():
+        raise ValueError(f"the folder {path} does not exist: set data.path=FOLDER")
+    if not path.is_dir():
+        raise ValueError(f"{path} is a file: set data.path={path.parent} for its folder")
+    splits = find_splits(path)
+    if split is None:
+        if splits:
+            _log.info("%s is stored in parts (%s): using train", path, ", ".join(splits))
+        return splits.get("train", path)
+    folder = splits.get(_SPLIT_NAMES.get(split.lower(), split), path / split)
+    if not folder.is_dir():
+        present = ", ".join(splits) or "none of train, val, test"
+        raise ValueError(f"{path} has no part {split!r}: set data.split to one of: {present}")
+    return folder
+
+
+def _describe_empty(folder: Path) -> str:
+    suffixes: Counter[str] = Counter()
+    for _, _, names in os.walk(folder):
+        suffixes.update(os.path.splitext(name)[1].lower() or "(no ending)" for name in names)
+    if not suffixes:
+        return f"the folder {folder} is empty: set data.path=FOLDER to a folder of pictures"
+    found = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(3))
+    known = " ".join(sorted(SUFFIXES))
+    return f"{folder} holds no pictures, but {found}: set data.path to files of kind {known}"
+
+
+def _find_classes(names: list[str]) -> tuple[str, ...]:
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    return tuple(sorted(folders, key=_natural)) if len(folders) >= 2 else ()
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sorts "9" before "10"."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    is_number = [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts]
+    return is_number, name
+
+
+def _find_labels(names: list[str], classes: tuple[str, ...]) -> np.ndarray:
+    places = {name: place for place, name in enumerate(classes)}
+    folders = (name.partition("/")[0] if "/" in name else "" for name in names)
+    return np.fromiter((places.get(folder, -1) for folder in folders), np.int64, len(names))
+
+
+def _fingerprint(names: list[str], sizes: list[int]) -> str:
+    digest = hashlib.sha256()
+    for name, size in zip(names, sizes, strict=True):
+        digest.update(os.fsencode(name) + b"\0%d\0" % size)
+    return digest.hexdigest()[:16]

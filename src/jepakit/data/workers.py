@@ -1,0 +1,81 @@
+"""Processes that prepare data in the background, and end when they should and only then."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator
+from functools import partial
+from multiprocessing.synchronize import Event
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+# The parent decides what these mean: a worker that died of one would end the run at once.
+_SIGNALS_FOR_THE_PARENT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+_stop: Event | None = None  # set in worker processes only
+
+
+class Workers(Iterator[Any]):
+    """`dataset[key]` for every key, in order, computed ahead by `num_workers` processes.
+
+    Zero workers compute in this process. The processes start here, once. `close` ends them; so do
+    the end of this object, of the program, and of the parent process, even by SIGKILL.
+    """
+
+    def __init__(
+        self, dataset: Dataset, keys: Iterable[Any], num_workers: int, pin_memory: bool = False
+    ) -> None:
+        context = _process_context() if num_workers else None
+        stop: Event | None = context.Event() if context else None
+        loader = DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=keys,
+            num_workers=num_workers,
+            multiprocessing_context=context,
+            worker_init_fn=partial(_prepare_worker, stop) if stop else None,
+            pin_memory=pin_memory,
+        )
+        with warnings.catch_warnings():
+            # Forking beside other threads: our workers run one thread, and nothing on the device.
+            warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+            self._items = iter(loader)
+        self._closing = weakref.finalize(self, _close, self._items, stop)
+
+    def __next__(self) -> Any:
+        return next(self._items)
+
+    def close(self) -> None:
+        """End the processes, also in the middle of an item; nothing comes after."""
+        self._closing()
+
+
+def is_stopping() -> bool:
+    """Whether this worker process shall drop what it does. Look between pictures."""
+    return _stop is not None and _stop.is_set()
+
+
+def _process_context() -> Any:
+    """Fork starts at once and shares memory, but only Linux has a fork that can be trusted."""
+    return multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+
+
+def _prepare_worker(stop: Event, worker: int) -> None:
+    global _stop
+    _stop = stop
+    torch.set_num_threads(1)
+    for name in _SIGNALS_FOR_THE_PARENT:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _close(items: Any, stop: Event | None) -> None:
+    if stop is not None:
+        stop.set()
+        # Dropping the iterator would do the same, but not while a traceback still refers to it.
+        items._shutdown_workers()

@@ -1,0 +1,177 @@
+"""Several encoders side by side: one table of scores with intervals, for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table
+
+from jepakit.core.randomness import generator
+from jepakit.evaluation.evaluation import Features
+from jepakit.evaluation.judgement import Classification, Judgement
+
+_CONFIDENCE = 0.95
+_BLOCK = 2**24  # picture draws in memory at a time
+
+
+class Score(BaseModel):
+    """A share, with the bounds of its 95 % bootstrap interval over the test pictures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """In percent, e.g. `56.5 (54.1 to 58.8)`."""
+        value, low, high = (f"{100 * share:.1f}" for share in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
+
+
+class Comparison(BaseModel):
+    """Scores by row (what is compared) and column (the score's name), over the same pictures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_pictures: int
+    confidence: float = _CONFIDENCE
+    scores: dict[str, dict[str, Score]]
+    chosen: dict[str, dict[str, float]]  # what each row's probes chose, e.g. `linear_l2`
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the scores, in order."""
+        return list(next(iter(self.scores.values())))
+
+    def value(self, row: str, column: str) -> float:
+        """One score, a share."""
+        return self.scores[row][column].value
+
+    def margin(self, row: str, column: str) -> float:
+        """By how much a row is above the best of the others (below: negative), a share."""
+        others = [self.value(other, column) for other in self.scores if other != row]
+        return self.value(row, column) - max(others)
+
+    def save(self, path: Path) -> None:
+        """Write `scores.json`; `Comparison.load` reads it."""
+        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Comparison:
+        """Read what `save` wrote."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+    def table(self, columns: Sequence[str] | None = None) -> Table:
+        """For the terminal, with the best of each column in bold."""
+        table = Table(title=self.caption())
+        table.add_column("features")
+        columns = self.columns if columns is None else columns
+        for column in columns:
+            table.add_column(_heading(column), justify="right")
+        for row in self.scores:
+            table.add_row(row, *(self._cell(row, column, "[bold]", "[/]") for column in columns))
+        return table
+
+    def markdown(self, columns: Sequence[str] | None = None) -> str:
+        """For a page, with the best of each column in bold."""
+        columns = self.columns if columns is None else columns
+        lines = [
+            " | ".join(["features", *(_heading(column) for column in columns)]),
+            " | ".join(["---", *("---:" for _ in columns)]),
+        ]
+        for row in self.scores:
+            cells = [self._cell(row, column, "**", "**") for column in columns]
+            lines.append(" | ".join([row, *cells]))
+        return "\n".join([*(f"| {line} |" for line in lines), "", self.caption()]) + "\n"
+
+    def caption(self) -> str:
+        """What the numbers are."""
+        return (
+            f"Percent of {self.num_pictures:,} test pictures "
+            f"({self.confidence:.0%} bootstrap interval)"
+        )
+
+    def _cell(self, row: str, column: str, before: str, after: str) -> str:
+        score = self.scores[row][column]
+        best = max(scores[column].value for scores in self.scores.values())
+        return f"{before}{score}{after}" if score.value == best else str(score)
+
+
+def compare(
+    candidates: Mapping[str, tuple[Features, Features]],
+    evaluations: Mapping[str, Classification],
+    seed: int = 0,
+) -> Comparison:
+    """Judge each candidate's (training, test) features by all evaluations, and tabulate."""
+    judgements = {
+        row: Judgement.together(
+            evaluation.judge(train, test) for evaluation in evaluations.values()
+        )
+        for row, (train, test) in candidates.items()
+    }
+    return tabulate(judgements, seed)
+
+
+def tabulate(
+    judgements: Mapping[str, Judgement], seed: int = 0, num_resamples: int = 1000
+) -> Comparison:
+    """The table of several judgements of the same test pictures, in the order given.
+
+    All rows and columns are resampled together. The interval holds the luck of the test pictures,
+    not that of the training. Raises `ValueError` if rows differ in their pictures or columns.
+    """
+    shapes = {
+        (tuple(found.marks), len(marks))
+        for found in judgements.values()
+        for marks in found.marks.values()
+    }
+    if len(shapes) != 1:
+        raise ValueError(
+            "only judgements with the same scores over the same test pictures can be compared: "
+            "evaluate all of them on one split with the same tasks"
+        )
+    ((columns, num_pictures),) = shapes
+    marks = np.stack(
+        [
+            found.marks[name].cpu().double().numpy()
+            for found in judgements.values()
+            for name in columns
+        ]
+    )
+    numbers = np.stack([marks.mean(axis=1), *bootstrap(marks, seed, num_resamples)], axis=1)
+    numbers = numbers.reshape(len(judgements), len(columns), 3)
+    scores = {
+        row: {
+            name: Score(value=value, low=low, high=high)
+            for name, (value, low, high) in zip(columns, row_numbers.tolist(), strict=True)
+        }
+        for row, row_numbers in zip(judgements, numbers, strict=True)
+    }
+    chosen = {row: found.chosen for row, found in judgements.items()}
+    return Comparison(num_pictures=num_pictures, scores=scores, chosen=chosen)
+
+
+def bootstrap(marks: np.ndarray, seed: int, num_resamples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the percentile interval of each row's mean; `marks` is float64 S x B."""
+    num_pictures = marks.shape[1]
+    random = generator(seed, "bootstrap")
+    per_block = max(1, _BLOCK // num_pictures)
+    means = []
+    for first in range(0, num_resamples, per_block):
+        size = min(per_block, num_resamples - first)
+        drawn = random.integers(num_pictures, size=(size, num_pictures))
+        places = drawn + num_pictures * np.arange(size)[:, None]
+        counts = np.bincount(places.ravel(), minlength=size * num_pictures)
+        means.append(counts.reshape(size, num_pictures) @ marks.T / num_pictures)
+    tail = (1 - _CONFIDENCE) / 2
+    low, high = np.quantile(np.concatenate(means), (tail, 1 - tail), axis=0)
+    return low, high
+
+
+def _heading(column: str) -> str:
+    """`nearest_shape/linear` -> `nearest shape, linear`."""
+    return column.replace("_", " ").replace("/", ", ")

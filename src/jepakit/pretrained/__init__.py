@@ -1,0 +1,1 @@
+"""Weights of other projects: one names table per project, read and written."""

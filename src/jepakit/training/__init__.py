@@ -1,0 +1,1 @@
+"""Repeating a step: the loop, its schedules, monitors and checkpoints."""

@@ -1,0 +1,194 @@
+"""Checkpoints: whole or absent, checked when read, and free of pickled code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from jepakit.core import settings as core
+from jepakit.core.files import flush_to_disk, sha256
+
+log = logging.getLogger(__name__)
+
+TENSORS, FACTS = "state.safetensors", "facts.json"
+
+
+class CheckpointSettings(core.Settings):
+    """When to save and what to keep. A checkpoint is also written at the end and on signals."""
+
+    every_minutes: float | None = Field(15, gt=0, description="null = not by time")
+    every_steps: int | None = Field(None, ge=1, description="null = not by steps")
+    keep_last: int = Field(2, ge=1, description="the newest ones that stay")
+    keep_every_epochs: int | None = Field(None, ge=1, description="stay for good")
+
+
+class DamagedCheckpoint(ValueError):
+    """The files of a checkpoint are not what was written."""
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a run needs to go on: tensors by name, and plain facts."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return int(self.facts["step"])
+
+
+def capture(objective: nn.Module, optimizer: torch.optim.Optimizer, **facts: Any) -> State:
+    """The state of networks, optimizer and random numbers, with further facts (JSON values)."""
+    tensors = {f"objective/{name}": value for name, value in objective.state_dict().items()}
+    state = optimizer.state_dict()
+    for place, moments in state["state"].items():
+        tensors |= {f"optimizer/{place}/{name}": value for name, value in moments.items()}
+    tensors["random/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    return State(tensors, {**facts, "optimizer_groups": state["param_groups"]})
+
+
+def restore(state: State, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a captured state back; raises `ValueError` listing every difference in architecture."""
+    networks = _below(state.tensors, "objective/")
+    differences = compare_shapes(objective.state_dict(), networks)
+    if differences:
+        raise ValueError(
+            "the checkpoint is of another architecture; start in another folder "
+            "(folder=NEW) or restore the settings. Differences:\n  " + "\n  ".join(differences)
+        )
+    objective.load_state_dict(networks)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in _below(state.tensors, "optimizer/").items():
+        place, key = name.split("/")
+        moments.setdefault(int(place), {})[key] = value
+    optimizer.load_state_dict({"state": moments, "param_groups": state.facts["optimizer_groups"]})
+    torch.set_rng_state(state.tensors["random/cpu"].cpu())
+    if torch.cuda.is_available() and "random/cuda" in state.tensors:
+        torch.cuda.set_rng_state(state.tensors["random/cuda"].cpu())
+
+
+def compare_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    """One line per tensor that is missing, unknown, or of another shape."""
+    lines = []
+    for name in sorted(expected.keys() | found.keys()):
+        here = tuple(expected[name].shape) if name in expected else "absent"
+        there = tuple(found[name].shape) if name in found else "absent"
+        if here != there:
+            lines.append(f"{name}: this run {here}, checkpoint {there}")
+    shown = 12
+    return [*lines[:shown], f"… and {len(lines) - shown} more"] if len(lines) > shown else lines
+
+
+class CheckpointFolder:
+    """The checkpoints of one run: `step-00001200/` holds tensors, facts and their checksum."""
+
+    def __init__(self, path: Path, settings: CheckpointSettings) -> None:
+        self.path = path
+        self.settings = settings
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, in order."""
+        return sorted(int(p.name.removeprefix("step-")) for p in self.path.glob("step-*"))
+
+    def at(self, step: int) -> Path:
+        """The folder of one step's checkpoint."""
+        return self.path / f"step-{step:08d}"
+
+    def save(self, state: State, for_good: bool = False) -> Path:
+        """Write beside, flush, rename; then remove what is not to be kept."""
+        final = self.at(state.step)
+        if final.exists():
+            return final
+        self._sweep()
+        beside = self.path / f".{final.name}.{os.getpid()}.part"
+        beside.mkdir(parents=True)
+        try:
+            write_state(beside, State(state.tensors, {**state.facts, "for_good": for_good}))
+            os.replace(beside, final)
+            flush_to_disk(self.path)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        self._remove_old()
+        return final
+
+    def load_newest(self) -> State | None:
+        """The newest whole checkpoint, on the CPU; None if there is none at all.
+
+        A damaged one is named in the log and the one before is taken; if all are damaged,
+        `DamagedCheckpoint`.
+        """
+        damaged = []
+        for step in reversed(self.steps()):
+            try:
+                return read_state(self.at(step))
+            except DamagedCheckpoint as error:
+                log.warning("%s; taking the one before", error)
+                damaged.append(str(error))
+        if damaged:
+            raise DamagedCheckpoint(
+                f"no checkpoint in {self.path} can be read: {'; '.join(damaged)}. "
+                "Start again in another folder: folder=NEW"
+            )
+        return None
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half written."""
+        for leftover in self.path.glob(".step-*.part"):
+            shutil.rmtree(leftover)
+
+    def _remove_old(self) -> None:
+        passing = [s for s in self.steps() if not self._stays(s)]
+        for step in passing[: -self.settings.keep_last]:
+            shutil.rmtree(self.at(step))
+
+    def _stays(self, step: int) -> bool:
+        facts = self.at(step) / FACTS
+        return facts.exists() and json.loads(facts.read_text())["facts"].get("for_good", False)
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Write a state's two files into an existing folder and flush them."""
+    tensors = {name: value.detach().contiguous() for name, value in state.tensors.items()}
+    save_file(tensors, folder / TENSORS)
+    flush_to_disk(folder / TENSORS)
+    checksums = {"sha256": sha256(folder / TENSORS), "facts_sha256": _digest(state.facts)}
+    written = json.dumps({**checksums, "facts": state.facts}, indent=1)
+    (folder / FACTS).write_text(written, encoding="utf-8")
+    flush_to_disk(folder / FACTS)
+    flush_to_disk(folder)
+
+
+def read_state(folder: Path) -> State:
+    """Read and check a checkpoint; raises `DamagedCheckpoint` naming what is wrong."""
+    try:
+        written = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        found = (sha256(folder / TENSORS), _digest(written["facts"]))
+        if found != (written["sha256"], written["facts_sha256"]):
+            raise DamagedCheckpoint(f"checkpoint {folder} is damaged: its checksum does not match")
+        return State(load_file(folder / TENSORS), written["facts"])
+    except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+        raise DamagedCheckpoint(f"checkpoint {folder} is damaged: {error}") from error
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,88 @@
+"""Where a run's numbers go: `metrics.csv`, TensorBoard, and Weights & Biases if asked for."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from jepakit.core import settings as core
+from jepakit.core.files import written_whole
+
+HEADER = ["step", "epoch", "name", "value"]
+
+
+class LoggingSettings(core.Settings):
+    """How often numbers are written, and where beside `metrics.csv`."""
+
+    every: int = Field(10, ge=1, description="steps between log lines")
+    tensorboard: bool = True
+    wandb: str | None = Field(None, description="name of a Weights & Biases project")
+
+
+class MetricsLog:
+    """Numbers by step in long format: one row per number. Continues an interrupted log."""
+
+    def __init__(self, folder: Path, settings: LoggingSettings, step: int) -> None:
+        self.path = folder / "metrics.csv"
+        _forget_after(self.path, step)
+        self.file = self.path.open("a", newline="", encoding="utf-8")
+        self.rows = csv.writer(self.file)
+        self.board = _tensorboard(folder, step) if settings.tensorboard else None
+        self.wandb = _wandb(settings.wandb, folder) if settings.wandb else None
+
+    def write(self, step: int, epoch: float, numbers: Mapping[str, float]) -> None:
+        """Write numbers of one step; visible to other programs at once."""
+        for name, value in numbers.items():
+            self.rows.writerow([step, f"{epoch:.4f}", name, f"{value:.8g}"])
+            if self.board is not None and math.isfinite(value):
+                self.board.add_scalar(name, value, step)
+        self.file.flush()
+        if self.wandb is not None:
+            self.wandb.log(dict(numbers), step=step)
+
+    def close(self) -> None:
+        """Close all files."""
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+        if self.wandb is not None:
+            self.wandb.finish()
+
+
+def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """The curves of a `metrics.csv`: name -> (step, value) in order."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            curves.setdefault(row["name"], []).append((int(row["step"]), float(row["value"])))
+    return curves
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop rows that a continued run will write again, and a last line that was cut."""
+    rows: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = [r for r in csv.reader(file) if len(r) == 4 and r[0].isdigit()]
+    kept = [row for row in rows if int(row[0]) <= step]
+    with written_whole(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([HEADER, *kept])
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+
+def _wandb(project: str, folder: Path) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise ValueError("logging.wandb needs the package: pip install wandb") from None
+    return wandb.init(project=project, dir=str(folder), id=folder.name, resume="allow")

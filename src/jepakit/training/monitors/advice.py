@@ -1,0 +1,22 @@
+"""What usually helps against collapse, in the names of the settings."""
+
+from __future__ import annotations
+
+from jepakit.objectives.ijepa import IJepa
+from jepakit.objectives.objective import Objective
+
+
+def against_collapse(objective: Objective) -> str:
+    """A sentence that proposes only what the objective does not do already."""
+    ways = []
+    if isinstance(objective, IJepa):
+        settings = objective.settings
+        if objective.regulariser is None:
+            ways.append("objective.regulariser.kind=vicreg with objective.regulariser.weight=0.05")
+        else:
+            ways.append(f"objective.regulariser.weight={2 * settings.regulariser.weight:g}")
+        first, last = settings.ema
+        if first < 0.99:
+            ways.append(f"objective.ema=[0.99,{max(last, 0.99):g}]")
+    ways += ["a lower optimization.lr", "a larger encoder.patch or encoder.width"]
+    return f"What usually helps: {', '.join(ways)}."

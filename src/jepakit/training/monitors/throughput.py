@@ -1,0 +1,75 @@
+"""Watches the speed: how busy the arithmetic is, and whether it waits for pictures."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from statistics import fmean
+
+from pydantic import Field
+
+from jepakit.core import settings as core
+from jepakit.training.monitors.monitor import Monitor, Snapshot
+
+# How many looks a mean is over, so that a single hiccup of the disk is no news.
+_MEMORY = 5
+
+
+class Throughput(Monitor):
+    """Share of the matrix-product peak that is used, and mean share of the time spent waiting.
+
+    `flops_per_image` counts forward and backward, 2 per multiply-add; `peak` is the measured
+    FLOP/s of all processes' devices together. Without them the share of the peak is left out.
+    Images per second are logged by the trainer.
+    """
+
+    class Settings(core.Settings):
+        """When to look, and when to speak."""
+
+        every: int = Field(50, ge=0, description="steps between two looks; 0 = off")
+        most_wait: float = Field(
+            0.05, ge=0, le=1, description="share of the time waiting for pictures worth a warning"
+        )
+
+    def __init__(
+        self,
+        settings: Settings,
+        flops_per_image: float | None = None,
+        peak: float | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        self.settings = settings
+        self.every = settings.every
+        self.flops_per_image = flops_per_image
+        self.peak = peak
+        self.num_workers = num_workers
+        self._waits: list[float] | None = None
+
+    def observe(self, snapshot: Snapshot) -> dict[str, float]:
+        """`throughput/peak_share` where known, and `throughput/mean_data_wait`.
+
+        Empty at the first look, while workers start and kernels compile.
+        """
+        if self._waits is None or not math.isfinite(snapshot.images_per_second):
+            self._waits = []
+            return {}
+        self._waits = [*self._waits, snapshot.data_wait][-_MEMORY:]
+        numbers = {"throughput/mean_data_wait": fmean(self._waits)}
+        if self.flops_per_image is not None and self.peak is not None:
+            used = snapshot.images_per_second * self.flops_per_image
+            numbers["throughput/peak_share"] = used / self.peak
+        return numbers
+
+    def warnings(self, numbers: Mapping[str, float]) -> list[str]:
+        """Speaks when pictures come too late."""
+        wait = numbers.get("throughput/mean_data_wait", 0.0)
+        if wait <= self.settings.most_wait:
+            return []
+        more = min(max(2, 2 * self.num_workers), os.cpu_count() or 1)
+        advice = (
+            f"set data.num_workers={more}"
+            if more > self.num_workers
+            else "store the pictures smaller, every core is decoding already"
+        )
+        return [f"{100 * wait:.0f} % of the time goes by waiting for pictures: {advice}."]

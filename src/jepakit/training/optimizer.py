@@ -1,0 +1,89 @@
+"""AdamW with the schedules of learning rate and weight decay (paper appendix A.1)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from jepakit.core import settings as core
+from jepakit.core.schedules import cosine, warmup_cosine
+
+
+class OptimizationSettings(core.Settings):
+    """How long, and how fast. The defaults are those of the released recipe."""
+
+    epochs: float = Field(100, gt=0)
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    start_lr: float = Field(2e-4, ge=0)
+    final_lr: float = Field(1e-6, ge=0)
+    warmup_epochs: float = Field(40, ge=0)
+    weight_decay: float = Field(0.04, ge=0)
+    final_weight_decay: float = Field(0.4, ge=0)
+    schedule_scale: float = Field(1.0, gt=0, description="schedules end at this multiple of epochs")
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    clip_gradients: float | None = Field(None, gt=0, description="largest gradient norm")
+
+
+def build_optimizer(
+    objective: nn.Module, settings: OptimizationSettings, device: torch.device
+) -> torch.optim.AdamW:
+    """AdamW over what trains; biases and other 1-D parameters are never decayed.
+
+    The groups are the matrices of each network, then the 1-D parameters of each network: for
+    I-JEPA the four groups of the reference's checkpoints, in their order.
+    """
+    matrices, vectors = [], []
+    for network in objective.children():
+        trained = [p for p in network.parameters() if p.requires_grad]
+        if trained:
+            matrices.append({"params": [p for p in trained if p.ndim > 1], "decayed": True})
+            vectors.append(
+                {
+                    "params": [p for p in trained if p.ndim <= 1],
+                    "decayed": False,
+                    "weight_decay": 0.0,
+                }
+            )
+    return torch.optim.AdamW(
+        matrices + vectors,
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        fused=device.type in ("cpu", "cuda", "mps"),
+    )
+
+
+class Schedules:
+    """Learning rate and weight decay of every step."""
+
+    def __init__(self, settings: OptimizationSettings, steps_per_epoch: int) -> None:
+        self.settings = settings
+        self.num_steps = max(1, round(settings.epochs * steps_per_epoch))
+        self.horizon = settings.schedule_scale * settings.epochs * steps_per_epoch
+        self.warmup_steps = settings.warmup_epochs * steps_per_epoch
+
+    def progress(self, step: int) -> float:
+        """The share of the schedule done before the step of this number (from 0)."""
+        return min(step / self.horizon, 1.0)
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of the step of this number (from 0). The first step is already one warmer."""
+        s, horizon = self.settings, max(1, int(self.horizon))
+        warmup = min(self.warmup_steps / horizon, 1.0)
+        return warmup_cosine((step + 1) / horizon, warmup, s.start_lr, s.lr, s.final_lr)
+
+    def weight_decay(self, step: int) -> float:
+        """The decay of matrices at the step of this number (from 0)."""
+        s, horizon = self.settings, max(1, int(self.horizon))
+        return cosine((step + 1) / horizon, s.weight_decay, s.final_weight_decay)
+
+    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Set both for the step of this number (from 0)."""
+        rate, decay = self.learning_rate(step), self.weight_decay(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+            if group["decayed"]:
+                group["weight_decay"] = decay

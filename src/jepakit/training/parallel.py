@@ -1,0 +1,34 @@
+"""One process or many: how the objective is wrapped, and when gradients are exchanged."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from jepakit.core.distributed import world_size
+
+
+def parallelise(objective: nn.Module, device: torch.device) -> nn.Module:
+    """The module whose `forward` exchanges gradients between processes; itself in a run of one.
+
+    Only parameters that train are exchanged: a frozen target network follows by itself, alike on
+    every process.
+    """
+    if world_size() == 1:
+        return objective
+    return DistributedDataParallel(
+        objective,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+def exchange_gradients(module: nn.Module, now: bool) -> AbstractContextManager[None]:
+    """Within it, backward exchanges gradients only if `now`: the last micro-batch of a step."""
+    if now or not isinstance(module, DistributedDataParallel):
+        return nullcontext()
+    return module.no_sync()

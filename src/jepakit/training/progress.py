@@ -1,0 +1,78 @@
+"""A training's progress on the terminal: a bar, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jepakit.core.distributed import world_size
+
+
+class ProgressDisplay:
+    """A bar on a terminal; elsewhere a plain line now and then. Loss, images/s and time left."""
+
+    seconds_between_lines = 15.0
+
+    def __init__(self, console: Console, num_steps: int) -> None:
+        self.console, self.num_steps = console, num_steps
+        self.bar = (
+            Progress(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} images/s  left"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=console,
+            )
+            if console.is_terminal
+            else None
+        )
+
+    def start(self, step: int) -> None:
+        """Begin at the number of steps done before."""
+        self.begin, self.first, self.last_line = time.monotonic(), step, 0.0
+        if self.bar:
+            self.bar.start()
+            self.task = self.bar.add_task(
+                "", total=self.num_steps, completed=step, loss=float("nan"), rate=0.0
+            )
+
+    def tick(self, step: int) -> None:
+        """A step was done."""
+        if self.bar:
+            self.bar.update(self.task, completed=step)
+
+    def update(self, step: int, loss: float, rate: float) -> None:
+        """New numbers."""
+        if self.bar:
+            self.bar.update(self.task, completed=step, loss=loss, rate=rate)
+            return
+        now = time.monotonic()
+        if now - self.last_line >= self.seconds_between_lines or step == self.num_steps:
+            self.last_line = now
+            left = (now - self.begin) / max(step - self.first, 1) * (self.num_steps - step)
+            self.console.print(
+                f"step {step}/{self.num_steps}  loss {loss:.4f}  {rate:.0f} images/s"
+                f"{_processes()}  about {in_words(left)} left",
+                highlight=False,
+            )
+
+    def stop(self) -> None:
+        """Leave the terminal tidy."""
+        if self.bar:
+            self.bar.stop()
+
+
+def in_words(seconds: float) -> str:
+    """`95` -> `1 min 35 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _processes() -> str:
+    return f" on {world_size()} processes" if world_size() > 1 else ""

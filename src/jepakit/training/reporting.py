@@ -1,0 +1,193 @@
+"""What is told about a running training: numbers to files, a line or a bar to the terminal."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from jepakit.core.distributed import mean_over_processes
+from jepakit.core.tensors import Batch
+from jepakit.data.loader import TrainingStream
+from jepakit.objectives.objective import Objective, StepOutput
+from jepakit.training.metrics_log import MetricsLog
+from jepakit.training.monitors.monitor import Monitor, Snapshot
+from jepakit.training.optimizer import Schedules
+from jepakit.training.progress import ProgressDisplay
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one optimizer step left behind, on the device."""
+
+    step: int  # optimizer steps done, this one included
+    loss: Tensor  # mean over this process's micro-batches
+    gradient_norm: Tensor
+    batch: Batch  # the last micro-batch, normalised
+    output: StepOutput  # of that micro-batch
+
+
+class Observer(ABC):
+    """Looks at every step; must not wait for the device except at steps that it logs."""
+
+    @abstractmethod
+    def start(self, step: int) -> None:
+        """Called once, with the number of steps done before."""
+
+    @abstractmethod
+    def step_done(self, record: StepRecord) -> None:
+        """Called after every optimizer step."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Called once at the end, whatever ended the run."""
+
+
+class Pace:
+    """Pictures per second, and the share of time spent waiting for them, since last asked."""
+
+    def __init__(self, batch_size: int, step: int) -> None:
+        self.batch_size = batch_size
+        self.begin, self.step = time.perf_counter(), step
+        self.waited = 0.0
+
+    def timed(self, stream: TrainingStream) -> Iterator[tuple[Batch, ...]]:
+        """The stream; the time that it takes to deliver counts as waiting."""
+        batches = iter(stream)
+        while True:
+            begin = time.perf_counter()
+            micro_batches = next(batches, None)
+            self.waited += time.perf_counter() - begin
+            if micro_batches is None:
+                return
+            yield micro_batches
+
+    def since_last(self, step: int) -> tuple[float, float]:
+        """(images per second over all processes, share of time waiting)."""
+        now = time.perf_counter()
+        seconds = max(now - self.begin, 1e-9)
+        rate = (step - self.step) * self.batch_size / seconds
+        wait = min(self.waited / seconds, 1.0)
+        self.begin, self.step, self.waited = now, step, 0.0
+        return rate, wait
+
+
+@contextmanager
+def in_eval_mode(network: nn.Module) -> Iterator[None]:
+    """Eval mode within; after it every part has its own mode back."""
+    modes = [(part, part.training) for part in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+class Reporter(Observer):
+    """Writes metrics every few steps, lets the monitors look, shows progress.
+
+    Without a `metrics` log (on all processes but the first) it only takes part in the sums.
+    """
+
+    def __init__(
+        self,
+        *,
+        objective: Objective,
+        schedules: Schedules,
+        steps_per_epoch: int,
+        pace: Pace,
+        monitors: Sequence[Monitor],
+        metrics: MetricsLog | None,
+        every: int,
+        device: str,
+        console: Console,
+    ) -> None:
+        self.objective, self.schedules, self.pace = objective, schedules, pace
+        self.steps_per_epoch = steps_per_epoch
+        self.monitors, self.metrics, self.every = monitors, metrics, every
+        self.device = device
+        self.display = ProgressDisplay(console, schedules.num_steps)
+        self.rate, self.wait = float("nan"), 0.0
+        self.said: Counter[str] = Counter()
+
+    def start(self, step: int) -> None:
+        """Show where the run begins."""
+        self.pace.since_last(step)
+        if self.metrics is not None:
+            self.display.start(step)
+
+    def step_done(self, record: StepRecord) -> None:
+        """Log if this step is one to log; otherwise nothing waits for the device."""
+        if record.step % self.every == 0 or record.step == self.schedules.num_steps:
+            numbers = self.step_numbers(record)  # all processes take part in the mean
+            self.rate, self.wait = self.pace.since_last(record.step)
+            if self.metrics is not None:
+                self.write(record.step, numbers)
+                self.display.update(record.step, numbers["loss"], self.rate)
+        if self.metrics is not None:
+            self.display.tick(record.step)
+            self.observe(record)
+
+    def step_numbers(self, record: StepRecord) -> dict[str, float]:
+        """Loss and its parts, averaged over processes, with learning rate and weight decay."""
+        named = {"loss": record.loss, **record.output.logs}
+        values = mean_over_processes(torch.stack([v.float() for v in named.values()])).tolist()
+        step = record.step - 1
+        return dict(zip(named, values, strict=True)) | {
+            "schedule/lr": self.schedules.learning_rate(step),
+            "schedule/weight_decay": self.schedules.weight_decay(step),
+        }
+
+    def observe(self, record: StepRecord) -> None:
+        """Let the monitors that are due look, and say in words what they find."""
+        due = [monitor for monitor in self.monitors if record.step % monitor.every == 0]
+        if not due:
+            return
+        begin = time.perf_counter()
+        snapshot = Snapshot(
+            step=record.step,
+            progress=self.schedules.progress(record.step),
+            objective=self.objective,
+            batch=record.batch,
+            output=record.output,
+            gradient_norm=record.gradient_norm,
+            images_per_second=self.rate,
+            data_wait=self.wait,
+            device=self.device,
+        )
+        with torch.no_grad(), in_eval_mode(self.objective):
+            for monitor in due:
+                numbers = monitor.observe(snapshot)
+                self.write(record.step, numbers)
+                for sentence in monitor.warnings(numbers) if numbers else []:
+                    self.warn(record.step, sentence)
+        self.pace.begin += time.perf_counter() - begin  # looking is not training
+
+    def warn(self, step: int, sentence: str) -> None:
+        """Say it, but the same kind of sentence at most five times a run."""
+        kind = sentence.split(".")[0].translate(str.maketrans("", "", "0123456789"))
+        self.said[kind] += 1
+        if self.said[kind] <= 5:
+            log.warning("step %d: %s", step, sentence)
+
+    def write(self, step: int, numbers: dict[str, float]) -> None:
+        """Write numbers to the run's log."""
+        assert self.metrics is not None
+        self.metrics.write(step, step / self.steps_per_epoch, numbers)
+
+    def close(self) -> None:
+        """Close the files and the bar."""
+        if self.metrics is not None:
+            self.display.stop()
+            self.metrics.close()

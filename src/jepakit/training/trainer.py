@@ -1,0 +1,173 @@
+"""The loop: the same for every objective, on one process or many."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from jepakit.core.devices import Precision
+from jepakit.core.errors import RunFailed
+from jepakit.core.tensors import Batch
+from jepakit.data.loader import TrainingStream
+from jepakit.data.sources.source import Source
+from jepakit.objectives.objective import Objective, StepOutput
+from jepakit.training.checkpoint import CheckpointFolder, capture
+from jepakit.training.health import Health, NotFinite
+from jepakit.training.interruption import Interruption
+from jepakit.training.optimizer import Schedules
+from jepakit.training.parallel import exchange_gradients
+from jepakit.training.reporting import Observer, Pace, StepRecord
+
+
+@dataclass
+class Trainer:
+    """Repeats `train_step` over the stream, saves, reports, and stops when asked to.
+
+    `facts` travel in every checkpoint. Observers look and never change anything.
+    """
+
+    objective: Objective
+    module: nn.Module  # the objective, or its wrapper that exchanges gradients
+    optimizer: torch.optim.Optimizer
+    schedules: Schedules
+    source: Source
+    stream: TrainingStream
+    pace: Pace
+    normalise: Callable[[Tensor], Tensor]
+    device: torch.device
+    precision: Precision
+    checkpoints: CheckpointFolder
+    is_first: bool
+    step: int = 0  # optimizer steps done
+    seed: int = 0
+    clip_gradients: float | None = None
+    observers: Sequence[Observer] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.health = Health(self.optimizer, self.device)
+        self.trained = [p for p in self.objective.parameters() if p.requires_grad]
+        self.interruption = Interruption()
+        self.recent: deque[tuple[int, list[int]]] = deque(maxlen=2)  # steps and their pictures
+        self.last_save = time.monotonic()
+
+    def train_step(self, step: int, micro_batches: Sequence[Batch]) -> StepRecord:
+        """One optimizer step: accumulate gradients, judge them, step, let the targets follow."""
+        torch.manual_seed(self.seed + step)  # randomness inside networks: alike on all processes
+        self.schedules.apply(self.optimizer, step)
+        losses: list[Tensor] = []
+        for place, loaded in enumerate(micro_batches):
+            batch = self.on_device(loaded)
+            with exchange_gradients(self.module, now=place == len(micro_batches) - 1):
+                output = self.forward(batch)
+                (output.loss / len(micro_batches)).backward()
+            losses.append(output.loss.detach())
+        norm = self.limit_gradients()
+        loss = torch.stack(losses).mean()
+        self.health.judge(step, loss, norm, stop_asked=self.interruption.received is not None)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.objective.update_targets(self.schedules.progress(step))
+        return StepRecord(step + 1, loss, norm, batch, output)
+
+    def forward(self, batch: Batch) -> StepOutput:
+        """The objective's output in the run's precision."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.module(batch)
+
+    def on_device(self, batch: Batch) -> Batch:
+        """The batch on the device, its pictures normalised there."""
+        moved = batch.to(self.device)
+        return Batch(self.normalise(moved.views), moved.masks, moved.labels, moved.indices)
+
+    def limit_gradients(self) -> Tensor:
+        """The norm of all gradients; they are scaled down to the limit if there is one."""
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if self.clip_gradients is not None:
+            clip_grads_with_norm_(self.trained, self.clip_gradients, norm)
+        return norm
+
+    def run(self) -> bool:
+        """Train to the end. False if a signal stopped it; the state is saved in both cases."""
+        with self.interruption:
+            for observer in self.observers:
+                observer.start(self.step)
+            try:
+                finished = self._repeat()
+            finally:
+                self.stream.close()
+                for observer in self.observers:
+                    observer.close()
+        return finished
+
+    def _repeat(self) -> bool:
+        for micro_batches in self._batches():
+            try:
+                record = self.train_step(self.step, micro_batches)
+            except NotFinite as error:
+                raise self.explain(error) from error
+            self.step += 1
+            for observer in self.observers:
+                observer.step_done(record)
+            if self.health.stop_agreed and self.step < self.schedules.num_steps:
+                self.save()
+                return False
+            if self.save_is_due():
+                self.save()
+        self.save()
+        return True
+
+    def _batches(self) -> Iterator[tuple[Batch, ...]]:
+        """The stream, timed. If it fails, what was learned so far is saved first."""
+        try:
+            for micro_batches in self.pace.timed(self.stream):
+                pictures = [int(i) for batch in micro_batches for i in batch.indices]
+                self.recent.append((self.step, pictures))
+                yield micro_batches
+        except (ValueError, OSError, RuntimeError):
+            self.save()
+            raise
+
+    def save_is_due(self) -> bool:
+        """Whether the settings ask for a checkpoint after this step."""
+        s = self.checkpoints.settings
+        minutes = (time.monotonic() - self.last_save) / 60
+        by_time = s.every_minutes is not None and minutes >= s.every_minutes
+        by_steps = s.every_steps is not None and self.step % s.every_steps == 0
+        return by_time or by_steps or self.stays_for_good()
+
+    def stays_for_good(self) -> bool:
+        """Whether this step ends an epoch whose checkpoint is kept for good."""
+        epochs = self.checkpoints.settings.keep_every_epochs
+        return epochs is not None and self.step % (epochs * self.stream.steps_per_epoch) == 0
+
+    def save(self) -> None:
+        """Write a checkpoint of the state after the last step (first process only)."""
+        try:
+            self.health.settle()
+        except NotFinite as error:
+            raise self.explain(error) from error
+        if self.is_first:
+            state = capture(self.objective, self.optimizer, step=self.step, **self.facts)
+            self.checkpoints.save(state, for_good=self.stays_for_good())
+        self.last_save = time.monotonic()
+
+    def explain(self, error: NotFinite) -> RunFailed:
+        """What happened, with which pictures, and what to try."""
+        pictures = dict(self.recent).get(error.step, [])
+        names = [self.source.name(index) for index in pictures]
+        shown = ", ".join(names[:3])
+        return RunFailed(
+            f"{error}. The weights were not touched; the last checkpoint in "
+            f"{self.checkpoints.path} is good. The batch held {len(names)} pictures, among them "
+            f"{shown}. Try a lower optimization.lr, optimization.clip_gradients=1, or "
+            "precision=fp32"
+        )
