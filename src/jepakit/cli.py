@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -24,14 +24,15 @@ bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
 Config = Annotated[
-    Optional[Path], typer.Argument(help="YAML file; without one, settings are chosen for you")
+    Path | None, typer.Argument(help="YAML file; without one, settings are chosen for you")
 ]
 Words = Annotated[
-    Optional[list[str]], typer.Argument(help="settings, e.g. optimization.epochs=50", metavar="[A.B=VALUE]...")
+    list[str] | None,
+    typer.Argument(help="settings, e.g. optimization.epochs=50", metavar="[A.B=VALUE]..."),
 ]
-Data = Annotated[Optional[Path], typer.Option("--data", help="folder of pictures")]
+Data = Annotated[Path | None, typer.Option("--data", help="folder of pictures")]
 Devices = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--devices", help="one process per device: cpu, cuda:0, 1, mps; repeatable"),
 ]
 
@@ -131,8 +132,11 @@ def spread(arguments: list[str]) -> list[str]:
     for word in arguments:
         if word == "--devices":
             within = True
-        elif within and not word.startswith("-") and "=" not in word and not word.endswith(
-            (".yaml", ".yml")
+        elif (
+            within
+            and not word.startswith("-")
+            and "=" not in word
+            and not word.endswith((".yaml", ".yml"))
         ):
             spread_out += ["--devices", word]
         else:
@@ -143,6 +147,8 @@ def spread(arguments: list[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Text in, exit code out: an error of the user's is one sentence."""
+    # Threads that wait by spinning starve everything else on a busy CPU; read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=os.environ.get("JEPAKIT_LOG", "INFO"), format="%(message)s")
     logging.getLogger().setLevel("WARNING")
     logging.getLogger("jepakit").setLevel(os.environ.get("JEPAKIT_LOG", "INFO"))

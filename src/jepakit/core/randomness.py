@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Philox makes four 64-bit numbers per counter value; `uniforms` gives each row whole counter values.
+# Philox makes four 64-bit numbers per counter value; each row gets whole counter values.
 _NUMBERS_PER_COUNTER = 4
 
 
@@ -46,7 +46,9 @@ class BatchRandom:
         counters_per_row = -(-width // _NUMBERS_PER_COUNTER)
         bits = _philox(self.seed, name, self.step)
         bits.advance(self.first * counters_per_row)
-        padded = np.random.Generator(bits).random((num_rows, counters_per_row * _NUMBERS_PER_COUNTER))
+        padded = np.random.Generator(bits).random(
+            (num_rows, counters_per_row * _NUMBERS_PER_COUNTER)
+        )
         return padded[:, :width]
 
     def sample(self, name: str, position: int) -> np.random.Generator:

@@ -7,5 +7,9 @@ class Settings(BaseModel):
     """Immutable settings of one part. An unknown key or a value out of range is an error."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
     )

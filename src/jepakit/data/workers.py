@@ -32,18 +32,19 @@ class Workers(Iterator[Any]):
     ) -> None:
         context = _process_context() if num_workers else None
         stop: Event | None = context.Event() if context else None
-        loader = DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=keys,
-            num_workers=num_workers,
-            multiprocessing_context=context,
-            worker_init_fn=partial(_prepare_worker, stop) if stop else None,
-            pin_memory=pin_memory,
-        )
         with warnings.catch_warnings():
             # Forking beside other threads: our workers run one thread, and nothing on the device.
             warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+            warnings.filterwarnings("ignore", ".*suggested max number of worker", UserWarning)
+            loader = DataLoader(
+                dataset,
+                batch_size=None,
+                sampler=keys,
+                num_workers=num_workers,
+                multiprocessing_context=context,
+                worker_init_fn=partial(_prepare_worker, stop) if stop else None,
+                pin_memory=pin_memory,
+            )
             self._items = iter(loader)
         self._closing = weakref.finalize(self, _close, self._items, stop)
 

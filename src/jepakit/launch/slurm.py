@@ -121,7 +121,7 @@ class Task:
         return exit_code(code)
 
 
-def _wait_for(pid: int, seconds: float) -> None:
+def _wait_for(pid: int, seconds: int) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

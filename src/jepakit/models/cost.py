@@ -77,7 +77,9 @@ def activation_bytes(
 
     length = counts.context + counts.target
     stored = counts.contexts * (
-        stack(counts.context, size.width, size.depth, size.mlp_ratio, encoder.settings.checkpointing)
+        stack(
+            counts.context, size.width, size.depth, size.mlp_ratio, encoder.settings.checkpointing
+        )
         + counts.targets
         * stack(length, narrow.width, narrow.depth, narrow.mlp_ratio, narrow.checkpointing)
     )

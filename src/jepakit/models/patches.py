@@ -45,5 +45,3 @@ class PatchEmbedding(nn.Module):
 def as_pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """`16` -> `(16, 16)`: rows first."""
     return (value, value) if isinstance(value, int) else value
-
-

@@ -1,5 +1,6 @@
 """The pre-norm transformer that encoder and predictor share."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,8 +22,20 @@ class Attention(nn.Module):
         """Each token's mixture of all tokens."""
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))  # B N 3 A E
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B A N E
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = attend(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "B A N E"]:
+    """Scaled-dot-product attention, by whichever way is faster on the device.
+
+    The fused kernel of CPUs is two to four times slower in bf16 than its three parts one by one
+    (docs/decisions/0003-attention-on-cpus.md); everywhere else the fused one wins.
+    """
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        return torch.softmax(scores, dim=-1, dtype=torch.bfloat16) @ value
+    return F.scaled_dot_product_attention(query, key, value)
 
 
 class Mlp(nn.Module):

@@ -1,4 +1,4 @@
-"""I-JEPA: predict the representations of hidden blocks from the visible context (paper section 3)."""
+"""I-JEPA: predict representations of hidden blocks from the visible context (paper section 3)."""
 
 from __future__ import annotations
 

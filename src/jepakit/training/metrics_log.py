@@ -54,15 +54,6 @@ class MetricsLog:
             self.wandb.finish()
 
 
-def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """The curves of a `metrics.csv`: name -> (step, value) in order."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            curves.setdefault(row["name"], []).append((int(row["step"]), float(row["value"])))
-    return curves
-
-
 def _forget_after(path: Path, step: int) -> None:
     """Drop rows that a continued run will write again, and a last line that was cut."""
     rows: list[list[str]] = []

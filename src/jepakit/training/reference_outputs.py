@@ -179,7 +179,8 @@ class ReferenceOutputs(Observer):
 
 def _milliseconds(before: Moment, after: Moment) -> float:
     if isinstance(before, float) or isinstance(after, float):
-        assert isinstance(before, float) and isinstance(after, float)
+        assert isinstance(before, float)
+        assert isinstance(after, float)
         return 1000 * (after - before)
     return before.elapsed_time(after)
 

@@ -100,7 +100,7 @@ def draw_curves(
     for panel in panels:
         chosen = [name for name in left if any(fnmatchcase(name, wish) for wish in panel.names)]
         if chosen:
-            part = {name: left[name] for name in chosen}
+            part = {name: left.pop(name) for name in chosen}
             drawings.append(_draw(panel, part, last_step))
     if others:
         drawings += [

@@ -30,10 +30,11 @@ def draw_feature_maps(
     views: Float[Tensor, "B C H W"],
     pictures: UInt8[Tensor, "B C2 H2 W2"],
     finer: int = 1,
+    content_only: bool = False,
     tile: int = TILE,
 ) -> Tile:
     """A contact sheet with one strip of `feature_map_strips` per picture."""
-    return stacked(feature_map_strips(encoders, views, pictures, finer, tile))
+    return stacked(feature_map_strips(encoders, views, pictures, finer, content_only, tile))
 
 
 def feature_map_strips(
@@ -41,16 +42,20 @@ def feature_map_strips(
     views: Float[Tensor, "B C H W"],
     pictures: UInt8[Tensor, "B C2 H2 W2"],
     finer: int = 1,
+    content_only: bool = False,
     tile: int = TILE,
 ) -> list[Tile]:
     """Per picture: the original, then the token colours of each encoder, in the mapping's order.
 
     `views` are what the encoders take (normalised), `pictures` what is shown beside. `finer`
     enlarges the views that many times, for maps of that many times the rows and columns; the
-    encoders then resample their positions.
+    encoders then resample their positions. `content_only` first takes away the mean token of each
+    place, which otherwise often fills the first components: colours then say what, not where.
     """
+    if content_only and len(views) < 2:
+        raise ValueError("content_only compares pictures with each other: give at least two")
     size = tile_size((pictures.shape[-2], pictures.shape[-1]), tile=tile)
-    maps = [_map(encoder, views, finer) for encoder in encoders.values()]
+    maps = [_map(encoder, views, finer, content_only) for encoder in encoders.values()]
     return [
         side_by_side([resize(picture, size), *(resize(m[i], size, smooth=False) for m in maps)])
         for i, picture in enumerate(to_colour(pictures))
@@ -87,7 +92,7 @@ def _principal_components(centred: Float[Tensor, "T D"]) -> Float[Tensor, "T 3"]
 
 @torch.no_grad()
 def _map(
-    encoder: Encoder, views: Float[Tensor, "B C H W"], finer: int
+    encoder: Encoder, views: Float[Tensor, "B C H W"], finer: int, content_only: bool
 ) -> UInt8[np.ndarray, "B rows columns 3"]:
     """Token colours of one encoder; picture by picture, as finer maps need much memory."""
     weight = encoder.patch_embed.proj.weight
@@ -95,4 +100,6 @@ def _map(
         views = F.interpolate(views, scale_factor=finer, mode="bicubic", align_corners=False)
     grid = encoder.patch_embed.grid(views.shape[-2], views.shape[-1])
     tokens = torch.cat([encoder(view.to(weight)).float().cpu() for view in views.split(1)])
+    if content_only:
+        tokens = tokens - tokens.mean(dim=0)
     return (token_colours(tokens, grid) * 255).round().byte().numpy()

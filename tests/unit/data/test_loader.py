@@ -2,12 +2,12 @@
 
 import csv
 import itertools
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import time
+import warnings
 from collections import Counter
 from functools import partial
 
@@ -188,7 +188,7 @@ def test_broken_pictures_are_replaced_listed_and_the_same_everywhere(tmp_path):
 
 def test_replacements_differ():
     source = Noise(100, broken=range(40))
-    steps = _steps(source=source, batch_size=100, total_steps=1, max_broken_share=1)
+    steps = _steps(source=source, batch_size=100, total_steps=1, max_broken_share=1.0)
     assert len(set(steps[0]["indices"].tolist())) > 70
     assert steps[0]["indices"].min() >= 40
 
@@ -226,55 +226,49 @@ def test_closing_is_quick_and_ends_the_workers():
     stream.close()  # twice is fine
 
 
-_PROGRAM = """
-import importlib.util, os, signal, sys, time
-spec = importlib.util.spec_from_file_location("stream_tests", sys.argv[1])
-tests = importlib.util.module_from_spec(spec)
-sys.modules["stream_tests"] = tests
-spec.loader.exec_module(tests)
-stopped = []
-if sys.argv[2] != "INT":
-    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-stream = tests._stream(source=tests.Noise(1000, seconds=0.01), num_workers=2, total_steps=None)
-for number, step in enumerate(stream):
-    if number == 2:
-        print("ready", flush=True)
-    if stopped and number % 10 == 0:
-        print("went on", flush=True)
-        break
-"""
-
-
-def _start_program(name):
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(_PROGRAM), __file__, name],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def _train_until_told(ready, stderr_file, catch_sigterm):
+    """Runs in a process of its own, in a session of its own."""
+    os.setsid()
+    with stderr_file.open("w") as file:
+        os.dup2(file.fileno(), 2)
+    told = []
+    if catch_sigterm:
+        signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+    stream = _stream(source=Noise(1000, seconds=0.01), num_workers=2, total_steps=None)
+    for number, _ in enumerate(stream):
+        if number == 2:
+            ready.send([child.pid for child in psutil.Process().children()])
+        if told and number % 10 == 0:
+            ready.send("went on")
+            break
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="process groups")
-@pytest.mark.parametrize("name", ["INT", "TERM", "KILL"])
-def test_signals(name):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_signals(name, tmp_path):
     """Ctrl-C is quiet, SIGTERM to all lets the parent go on, SIGKILL of it ends the workers."""
-    program = _start_program(name)
-    assert program.stdout.readline() == "ready\n"
-    workers = psutil.Process(program.pid).children()
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    stderr = tmp_path / "stderr"
+    program = context.Process(target=_train_until_told, args=(there, stderr, name == "SIGTERM"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads
+        program.start()
+    workers = [psutil.Process(pid) for pid in here.recv()]
     assert len(workers) == 2
-    if name == "KILL":
+    if name == "SIGKILL":
         program.kill()
     else:
-        os.killpg(program.pid, getattr(signal, f"SIG{name}"))
-    out, err = program.communicate(timeout=20)
+        os.killpg(program.pid, getattr(signal, name))
+    program.join(timeout=15)
     _, alive = psutil.wait_procs(workers, timeout=15)
     assert not alive
-    if name == "INT":
-        assert err.count("Traceback") == 1
-        assert "KeyboardInterrupt" in err
-    if name == "TERM":
-        assert (out, err, program.returncode) == ("went on\n", "", 0)
+    if name == "SIGINT":
+        assert stderr.read_text().count("Traceback") == 1
+        assert "KeyboardInterrupt" in stderr.read_text()
+    if name == "SIGTERM":
+        assert here.poll()
+        assert (here.recv(), stderr.read_text(), program.exitcode) == ("went on", "", 0)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -82,3 +82,16 @@ def test_sheet_has_a_map_per_encoder_and_finer_maps_are_finer(channels: int) -> 
     assert len(np.unique(coarse.reshape(-1, 3), axis=0)) <= 2 * 6
     assert len(np.unique(fine.reshape(-1, 3), axis=0)) > 2 * 6
     assert not any(parameter.grad is not None for parameter in encoders["trained"].parameters())
+
+
+def test_content_only_takes_away_what_depends_on_the_place() -> None:
+    torch.manual_seed(0)
+    encoders = {"random": tiny_encoder(3, (16, 24))}
+    views = torch.zeros(2, 3, 16, 24)
+    pictures = torch.zeros(2, 3, 16, 24, dtype=torch.uint8)
+    with_place = feature_map_strips(encoders, views, pictures)[0][:, 192 + GAP :]
+    without = feature_map_strips(encoders, views, pictures, content_only=True)[0][:, 192 + GAP :]
+    assert np.ptp(with_place) > 100
+    assert (without == 128).all(), "plain pictures differ in nothing but the place"
+    with pytest.raises(ValueError, match="at least two"):
+        draw_feature_maps(encoders, views[:1], pictures[:1], content_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -11,16 +12,9 @@ from pydantic import Field, field_validator, model_validator
 
 from jepakit.core.randomness import generator
 from jepakit.core.settings import Settings as FrozenSettings
-from jepakit.data.sources.scene_layout import (
-    COLOURS,
-    MATERIALS,
-    SHAPES,
-    SIZES,
-    Scene,
-    draw_count,
-    draw_scene,
-)
-from jepakit.data.sources.scene_rendering import RENDERER_VERSION, render
+from jepakit.data.sources.scenes.description import COLOURS, MATERIALS, SHAPES, SIZES, Scene
+from jepakit.data.sources.scenes.layout import draw_count, draw_scene
+from jepakit.data.sources.scenes.rendering import RENDERER_VERSION, render
 from jepakit.data.sources.source import Sample, Source
 
 FEWEST, MOST = 3, 10  # objects in a scene
@@ -79,7 +73,7 @@ class ProceduralScenes(Source):
         "count": classes,
         "nearest_distance_class": (
             f"below {DISTANCE_EDGES[0]} m",
-            *(f"{a} to {b} m" for a, b in zip(DISTANCE_EDGES, DISTANCE_EDGES[1:], strict=False)),
+            *(f"{a} to {b} m" for a, b in pairwise(DISTANCE_EDGES)),
             f"from {DISTANCE_EDGES[-1]} m",
         ),
         "nearest_shape": SHAPES,

@@ -1,8 +1,4 @@
-"""What a procedural scene holds, and how one is drawn at random: camera, light, room and objects.
-
-Lengths are metres; x points right, y away from the camera, z up; the ground is z = 0 and the camera
-looks towards the origin. Colours are linear light.
-"""
+"""Draws a procedural scene at random, so that every object is inside the picture and visible."""
 
 from __future__ import annotations
 
@@ -13,132 +9,33 @@ from functools import partial
 
 import numpy as np
 
-Triple = tuple[float, float, float]
+from jepakit.data.sources.scenes.description import (
+    COLOURS,
+    GROUND_PATTERNS,
+    MATERIALS,
+    PAINTS,
+    PROPORTIONS,
+    RADII,
+    SHAPES,
+    SIZES,
+    WALL_PATTERNS,
+    Background,
+    Camera,
+    Light,
+    Scene,
+    SceneObject,
+    Surface,
+    Triple,
+)
 
-# Half-width and height of each shape, in units of the object's nominal radius.
-PROPORTIONS = {
-    "sphere": (1.0, 2.0),
-    "cube": (0.8, 1.6),
-    "cylinder": (0.82, 1.75),
-    "cone": (1.05, 2.0),
-}
-# Hue, saturation and value of each colour.
-PAINTS = {
-    "red": (0.995, 0.82, 0.88),
-    "orange": (0.075, 0.86, 0.98),
-    "yellow": (0.142, 0.80, 1.00),
-    "green": (0.36, 0.74, 0.68),
-    "cyan": (0.49, 0.66, 0.88),
-    "blue": (0.615, 0.78, 0.88),
-    "purple": (0.79, 0.62, 0.76),
-    "gray": (0.60, 0.05, 0.66),
-}
-RADII = {"small": 0.42, "medium": 0.60, "large": 0.84}
-
-SHAPES = tuple(PROPORTIONS)
-COLOURS = tuple(PAINTS)
-MATERIALS = ("rubber", "plastic", "metal")
-SIZES = tuple(RADII)
-GROUND_PATTERNS = ("plain", "checker", "stripes", "tiles", "planks", "dots")
-WALL_PATTERNS = ("plain", "stripes", "bricks", "dots", "planks")
-
-# A layout is drawn by the first rule, and again by the next one whenever an object finds no place in
-# so many tries. A rule: the least gap between objects, and how much of an object's width nearer ones
+# A layout is drawn by the first rule, and again by the next whenever an object finds no place in so
+# many tries. A rule: the least gap between objects, and how much of an object's width nearer ones
 # may hide. The last rule accepts everything; no scene has been seen to need it.
 _TRIES = 64
-_RULES = (*4 * [(0.12, 0.5)], *4 * [(0.06, 0.55)], *8 * [(0.0, 0.6)], (-math.inf, math.inf))
+_RULES = (*4 * [(0.12, 0.5)], *4 * [(0.06, 0.55)], *24 * [(0.0, 0.6)], (-math.inf, math.inf))
 _COVER = 1.15  # how far an object hides others, in units of its disc: its corners stick out
 _DEPTHS = (-3.4, 4.2)  # y range of the objects
 _FRAME_MARGIN = 0.015  # of the picture's side
-
-
-@dataclass(frozen=True)
-class Camera:
-    """Stands at (0, -distance, height) and looks along +y, `tilt` radians downwards.
-
-    `focal` is the focal length in units of half the picture's shorter side.
-    """
-
-    height: float
-    distance: float
-    tilt: float
-    focal: float
-
-    def project(self, x: float, y: float, z: float) -> Triple:
-        """Column and row as fractions of the central square (0 = left, top) and the depth."""
-        along, drop = y + self.distance, self.height - z
-        cosine, sine = math.cos(self.tilt), math.sin(self.tilt)
-        depth = along * cosine + drop * sine
-        scale = 0.5 * self.focal / depth
-        return 0.5 + x * scale, 0.5 - (along * sine - drop * cosine) * scale, depth
-
-
-@dataclass(frozen=True)
-class Light:
-    """A far lamp in unit `direction` (towards the lamp), and the sky's even light."""
-
-    direction: Triple
-    lamp: Triple
-    sky: Triple
-
-
-@dataclass(frozen=True)
-class Surface:
-    """A textured plane: two colours in a pattern of `scale` metres, turned by `angle`, grainy."""
-
-    pattern: str
-    scale: float
-    angle: float
-    shift: tuple[float, float]
-    colours: tuple[Triple, Triple]
-    grain: float
-
-
-@dataclass(frozen=True)
-class Background:
-    """The ground, and a wall `wall_distance` behind the origin, turned by `wall_angle` radians."""
-
-    ground: Surface
-    wall: Surface
-    wall_distance: float
-    wall_angle: float
-
-
-@dataclass(frozen=True)
-class SceneObject:
-    """One object standing on the ground.
-
-    `position` is its centre; `image_position` is the centre's column and row as fractions of the
-    picture's central square; `depth` is measured along the camera's axis and `distance` straight.
-    """
-
-    shape: str
-    colour: str
-    material: str
-    size: str
-    position: Triple
-    half_width: float
-    height: float
-    rotation: float
-    paint: Triple
-    image_position: tuple[float, float]
-    depth: float
-    distance: float
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A complete scene; it does not depend on the size at which it is rendered."""
-
-    camera: Camera
-    light: Light
-    background: Background
-    objects: tuple[SceneObject, ...]
-
-    @property
-    def nearest(self) -> SceneObject:
-        """The object whose centre is nearest to the camera."""
-        return min(self.objects, key=lambda item: item.distance)
 
 
 def draw_count(random: np.random.Generator, num_objects: tuple[int, int]) -> int:
@@ -214,7 +111,7 @@ def _draw_objects(
 ) -> tuple[SceneObject, ...]:
     for gap, most_hidden in _RULES:
         looks = random.random((count, 7)).tolist()
-        places = random.random((count, _TRIES, 2)).tolist()
+        places = random.random((count, 2, _TRIES)).tolist()
         # Large objects first: they are the hardest to place. The order carries no other meaning.
         bodies = [_make_body(look) for look in sorted(looks, reverse=True)]
         placed = _place_all(camera, bodies, places, gap, most_hidden)
@@ -223,7 +120,7 @@ def _draw_objects(
     raise AssertionError("no try lay inside the picture: _DEPTHS does not suit the cameras")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Body:
     """An object before it has a place."""
 
@@ -300,7 +197,7 @@ def _place_all(
     """A place for each body, or None as soon as one of them finds none."""
     placed: list[_Place] = []
     for body, tries in zip(bodies, places, strict=True):
-        for across, along in tries:
+        for across, along in zip(*tries, strict=True):
             place = _place_in_frame(camera, body, across, along)
             if place and _fits(place, placed, gap, most_hidden):
                 placed.append(place)
@@ -316,11 +213,12 @@ def _place_in_frame(camera: Camera, body: _Body, across: float, along: float) ->
     The checks are on the body's upright bounding box, so they hold for every pixel of it.
     """
     y = _between(along, *_DEPTHS)
+    if camera.project(0.0, y - body.reach, 0.0)[1] > 1 - _FRAME_MARGIN:
+        return None
     _, front_row, front_depth = camera.project(0.0, y - body.reach, body.height)
-    top = min(front_row, camera.project(0.0, y + body.reach, body.height)[1])
-    bottom = camera.project(0.0, y - body.reach, 0.0)[1]
+    _, back_row, _ = camera.project(0.0, y + body.reach, body.height)
     half_frame = (1 - 2 * _FRAME_MARGIN) * front_depth / camera.focal
-    if top < _FRAME_MARGIN or bottom > 1 - _FRAME_MARGIN or half_frame < body.reach:
+    if min(front_row, back_row) < _FRAME_MARGIN or half_frame < body.reach:
         return None
     x = (2 * across - 1) * (half_frame - body.reach)
     column, row, depth = camera.project(x, y, body.height / 2)

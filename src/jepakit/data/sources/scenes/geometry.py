@@ -8,14 +8,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from jepakit.data.sources.scene_layout import MATERIALS, SHAPES, Camera, Scene
+from jepakit.data.sources.scenes.description import MATERIALS, SHAPES, Camera, Scene
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A grid of samples seen through a camera; direction of a sample = (dx[column], dy[row], dz[row]).
+    """A grid of samples seen through a camera.
 
-    Directions are in the world, and their step along the camera's axis is 1.
+    A sample's direction in the world is (dx[column], dy[row], dz[row]); its step along the camera's
+    axis is 1.
     """
 
     height: int
@@ -66,9 +67,9 @@ def make_canvas(camera: Camera, height: int, width: int) -> Canvas:
 
 @dataclass(frozen=True)
 class ObjectArrays:
-    """The scene's objects, one place per object: float32 (n,), except the integer `shape`, `material`.
+    """The scene's n objects: (n,) in float32, but `shape` and `material` integers, `paint` (3, n).
 
-    `cosine` and `sine` belong to the rotation; `paint` is (3, n).
+    `cosine` and `sine` belong to the rotation.
     """
 
     shape: np.ndarray
@@ -104,7 +105,8 @@ def object_arrays(scene: Scene) -> ObjectArrays:
     ]
     columns = np.array(rows, np.float32).T
     shape, material = columns[:2].astype(np.intp)
-    return ObjectArrays(shape, material, *columns[2:8], paint=columns[8:])
+    x, y, half, height, cosine, sine = columns[2:8]
+    return ObjectArrays(shape, material, x, y, half, height, cosine, sine, columns[8:])
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Samples:
 
 
 def samples_within(canvas: Canvas, points: np.ndarray) -> Samples:
-    """All samples in the bounding rectangle of each object's points, (2, n, points): column, row."""
+    """The samples in the bounding rectangle of each object's `points` (column and row, n, any)."""
     ends = np.array([canvas.width, canvas.height], np.float32)[:, None]
     first = np.clip(np.floor(points.min(axis=2)), 0, ends).astype(np.intp)
     last = np.clip(np.ceil(points.max(axis=2)), first, ends).astype(np.intp)

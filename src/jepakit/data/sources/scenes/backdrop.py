@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from jepakit.core.randomness import generator
-from jepakit.data.sources.scene_geometry import Canvas, ObjectArrays, samples_within
-from jepakit.data.sources.scene_layout import SHAPES, Scene, Surface
+from jepakit.data.sources.scenes.description import SHAPES, Scene, Surface
+from jepakit.data.sources.scenes.geometry import Canvas, ObjectArrays, Samples, samples_within
 
 _GRAIN_SIDE = 512  # texels; the grain repeats
 _TEXELS_PER_METRE = 48.0
 _SOFTEST = 0.3  # metres by which a soft shadow reaches beyond a sharp one
+# Periods along a course for each course's height.
 _LENGTHWISE = {"bricks": 0.5, "planks": 0.22, "tiles": 1.0}
 
 
@@ -87,7 +89,7 @@ def _pattern(kind: str, u: np.ndarray, v: np.ndarray, footprint: np.ndarray) -> 
 def _surface_colour(
     surface: Surface, u: np.ndarray, v: np.ndarray, footprint: np.ndarray
 ) -> np.ndarray:
-    """Colour (3, rows, columns) of a surface at places in metres; `footprint` is a pixel's width."""
+    """Colour (3, rows, columns) at places in metres; `footprint` is a pixel's width there."""
     u, v = u + 64.0 + surface.shift[0], v + 64.0 + surface.shift[1]
     stretch = 0.3 if surface.pattern == "planks" else 1.0
     grain = _grain(u * stretch, v, float(footprint[len(footprint) // 2, -1])) * surface.grain
@@ -163,68 +165,85 @@ def _render_ground(
 def _cast_shadows(
     scene: Scene, canvas: Canvas, objects: ObjectArrays, ground: np.ndarray, first_row: int
 ) -> None:
-    """Darkens the ground in place: a soft shadow along the lamp's direction, and a contact shadow.
-
-    A shadow is the object's footprint swept from its foot to where its top is cast, its edge the
-    softer the higher the part that casts it.
-    """
-    rise, lift, reach = _shadow_sweep(scene, objects)
-    cast = -np.array(scene.light.direction[:2], np.float32) / np.float32(scene.light.direction[2])
-    start_x, start_y = objects.x + rise * cast[0], objects.y + rise * cast[1]
-    sweep_x, sweep_y = lift * cast[0], lift * cast[1]
-
-    wide = reach * np.float32(1.3) + _SOFTEST
-    near_x, far_x = np.minimum(sweep_x, 0) - wide, np.maximum(sweep_x, 0) + wide
-    near_y, far_y = np.minimum(sweep_y, 0) - wide, np.maximum(sweep_y, 0) + wide
-    corner_x = start_x[:, None] + np.stack([near_x, near_x, far_x, far_x], axis=1)
-    corner_y = start_y[:, None] + np.stack([near_y, far_y, near_y, far_y], axis=1)
-    corners = canvas.project(corner_x, corner_y, 0.0)
+    """Darkens the ground (3, rows, W), whose first row is the canvas's `first_row`, in place."""
+    sweep = _shadow_sweep(scene, objects)
+    corners = canvas.project(*_shadow_corners(objects, sweep), 0.0)
     np.maximum(corners[1], first_row, out=corners[1])
     samples = samples_within(canvas, corners)
-    who, row, column = samples.owner, samples.row, samples.column
-
-    distance = (scene.camera.height / np.maximum(-canvas.dz, 1e-3)).take(row)
-    x = distance * canvas.dx.take(column) - start_x.take(who)
-    y = distance * canvas.dy.take(row) - (scene.camera.distance + start_y).take(who)
-    near_foot = np.clip(1.5 - (x * x + y * y) / np.square(1.15 * objects.half).take(who), 0, 1)
-    swept = np.maximum(np.square(sweep_x) + np.square(sweep_y), 1e-6)
-    along = np.clip(x * (sweep_x / swept).take(who) + y * (sweep_y / swept).take(who), 0, 1)
-    x -= along * sweep_x.take(who)
-    y -= along * sweep_y.take(who)
-    taper = np.where(objects.shape == SHAPES.index("cone"), reach, 0).take(who)
-    outside = _footprint_distance(objects, reach, who, x, y) + taper * along
-    soft = 0.05 + 0.3 * along * lift.take(who)
-    open_share = np.clip(0.5 + outside / soft, 0, 1)
-    open_share *= open_share * (3 - 2 * open_share)
-    open_share *= 1 - 0.5 * near_foot
-
     lit = np.ones((canvas.height - first_row) * canvas.width, np.float32)
-    np.multiply.at(lit, (row - first_row) * canvas.width + column, open_share)
-    lit = lit.reshape(ground.shape[1:])
+    place = (samples.row - first_row) * canvas.width + samples.column
+    np.multiply.at(lit, place, _lamp_passing(canvas, objects, sweep, samples))
+    lit_rows = lit.reshape(ground.shape[1:])
     for channel, sky, lamp in zip(ground, scene.light.sky, scene.light.lamp, strict=True):
         direct = lamp * scene.light.direction[2]
-        channel *= (sky + direct * lit) / (sky + direct)
+        channel *= (sky + direct * lit_rows) / (sky + direct)
 
 
-def _shadow_sweep(scene: Scene, objects: ObjectArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Height at which each object's shadow starts, how far up it goes on, and its radius."""
-    upright = scene.light.direction[2]
+@dataclass(frozen=True)
+class _Sweep:
+    """Shadows as footprints that move from (x, y) by (dx, dy); each (n,), in metres.
+
+    `lift` is by how much the part that casts the shadow rises meanwhile.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    dx: np.ndarray
+    dy: np.ndarray
+    lift: np.ndarray
+
+
+def _shadow_sweep(scene: Scene, objects: ObjectArrays) -> _Sweep:
+    to_x, to_y, upright = scene.light.direction
     is_sphere = objects.shape == SHAPES.index("sphere")
     # A sphere's shadow is an ellipse: sweep its disc as far as the ellipse is longer than wide.
     half_sweep = math.sqrt((1 - upright) / (1 + upright)) * objects.half
     rise = np.where(is_sphere, objects.half - half_sweep, 0)
     lift = np.where(is_sphere, 2 * half_sweep, objects.height)
-    return rise, lift, objects.half
+    cast_x, cast_y = -to_x / upright, -to_y / upright  # metres per metre of height
+    x, y = objects.x + rise * cast_x, objects.y + rise * cast_y
+    return _Sweep(x, y, lift * cast_x, lift * cast_y, lift)
+
+
+def _shadow_corners(objects: ObjectArrays, sweep: _Sweep) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (n, 4) of a rectangle on the ground around each shadow."""
+    wide = objects.half * 1.3 + _SOFTEST
+    near_x, far_x = np.minimum(sweep.dx, 0) - wide, np.maximum(sweep.dx, 0) + wide
+    near_y, far_y = np.minimum(sweep.dy, 0) - wide, np.maximum(sweep.dy, 0) + wide
+    corner_x = sweep.x + np.array([near_x, near_x, far_x, far_x])
+    corner_y = sweep.y + np.array([near_y, far_y, near_y, far_y])
+    return corner_x.T, corner_y.T
+
+
+def _lamp_passing(
+    canvas: Canvas, objects: ObjectArrays, sweep: _Sweep, samples: Samples
+) -> np.ndarray:
+    """How much of the lamp passes each object: none in its shadow, whose far edge is softer."""
+    who, row, camera = samples.owner, samples.row, canvas.camera
+    distance = (camera.height / np.maximum(-canvas.dz, 1e-3)).take(row)
+    x = distance * canvas.dx.take(samples.column) - sweep.x.take(who)
+    y = distance * canvas.dy.take(row) - (camera.distance + sweep.y).take(who)
+    at_foot = np.clip(1.5 - (x * x + y * y) / np.square(1.15 * objects.half).take(who), 0, 1)
+    swept = np.maximum(sweep.dx * sweep.dx + sweep.dy * sweep.dy, 1e-6)
+    along = x * (sweep.dx / swept).take(who) + y * (sweep.dy / swept).take(who)
+    along = np.clip(along, 0, 1)
+    x -= along * sweep.dx.take(who)
+    y -= along * sweep.dy.take(who)
+    taper = np.where(objects.shape == SHAPES.index("cone"), objects.half, 0).take(who)
+    outside = _footprint_distance(objects, who, x, y) + taper * along
+    soft = 0.05 + 0.3 * along * sweep.lift.take(who)
+    passing = np.clip(0.5 + outside / soft, 0, 1)
+    return passing * passing * (3 - 2 * passing) * (1 - 0.5 * at_foot)
 
 
 def _footprint_distance(
-    objects: ObjectArrays, reach: np.ndarray, who: np.ndarray, x: np.ndarray, y: np.ndarray
+    objects: ObjectArrays, who: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """Signed distance of ground points, relative to the centres, from a disc or a square."""
-    side = np.where(objects.is_cube, reach, 0).take(who)
+    side = np.where(objects.is_cube, objects.half, 0).take(who)
     cosine, sine = objects.cosine.take(who), objects.sine.take(who)
     across = np.abs(x * cosine + y * sine) - side
     along = np.abs(y * cosine - x * sine) - side
-    rounding = np.where(objects.is_cube, 0, reach).take(who)
+    rounding = np.where(objects.is_cube, 0, objects.half).take(who)
     inside = np.minimum(np.maximum(across, along), 0)
     return np.hypot(np.maximum(across, 0), np.maximum(along, 0)) + inside - rounding

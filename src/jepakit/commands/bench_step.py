@@ -1,0 +1,170 @@
+"""`jepa bench step`: how fast a training step is, how much memory it takes, where its time goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from jepakit.core.devices import (
+    Precision,
+    choose_device,
+    choose_precision,
+    peak_memory,
+    synchronise,
+)
+from jepakit.core.distributed import Place
+from jepakit.core.randomness import BatchRandom
+from jepakit.core.tensors import Batch
+from jepakit.models.tokens import take_tokens
+from jepakit.objectives.ijepa import IJepa
+from jepakit.runs.config import RunConfig
+from jepakit.runs.networks import Networks, build_networks, choose_device_batch
+from jepakit.runs.resolve import resolve
+from jepakit.training.optimizer import build_optimizer
+
+NUM_REPEATS = 7
+
+
+def bench_step(config: Path | None, overrides: Sequence[str], devices: Sequence[str]) -> int:
+    """Measure and print; pictures are made up, so no data is needed."""
+    console = Console()
+    resolved, _ = resolve(config, overrides, None, devices)
+    device = choose_device(resolved.devices[0])
+    precision = choose_precision(device, resolved.precision)
+    networks = build_networks(resolved, 3, device)
+    count = choose_device_batch(resolved, networks, Place(), device, precision, None)
+    bench = StepBench(resolved, networks, device, precision, count)
+    console.print(bench.report())
+    return 0
+
+
+class StepBench:
+    """One step on made-up pictures, whole and in parts."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        networks: Networks,
+        device: torch.device,
+        precision: Precision,
+        count: int,
+    ) -> None:
+        assert isinstance(networks.objective, IJepa)
+        self.objective, self.networks = networks.objective, networks
+        self.device, self.precision, self.count = device, precision, count
+        self.optimizer = build_optimizer(self.objective, config.optimization, device)
+        shape = (count, 3, *config.data.view.size)
+        labels = torch.zeros(count, dtype=torch.long)
+        masks = networks.masking(count, BatchRandom(config.seed, 0))
+        views = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        self.batch = Batch(views, masks, labels, labels).to(device)
+        if config.compile:
+            self.objective.compile()
+
+    def report(self) -> Table:
+        """Times of the parts and the whole, and what follows from them."""
+        peaks = [self.matrix_peak()]
+        whole, parts = self.measure()
+        peaks.append(self.matrix_peak())
+        peak = max(peaks)
+        flops = self.networks.flops.total * self.count
+        table = Table(
+            title=f"{self.device}, {self.precision}, {self.count} pictures per step, "
+            f"{torch.get_num_threads()} threads"
+            if self.device.type == "cpu"
+            else f"{torch.cuda.get_device_name(self.device)}, {self.precision}, "
+            f"{self.count} pictures per step",
+            title_justify="left",
+        )
+        for heading in ("part", "ms", "share of the step"):
+            table.add_column(heading, justify="left" if heading == "part" else "right")
+        for name, seconds in {**parts, "whole step": whole}.items():
+            table.add_row(name, f"{1e3 * seconds:.1f}", f"{seconds / whole:.0%}")
+        table.add_section()
+        for name, words in (
+            ("images/s", f"{self.count / whole:.1f}"),
+            ("matrix products", f"{flops / whole / 1e9:.0f} GFLOP/s"),
+            ("measured peak", f"{peak / 1e9:.0f} GFLOP/s"),
+            ("share of the peak", f"{flops / whole / peak:.1%}"),
+            ("peak memory", f"{peak_memory(self.device) / 2**30:.2f} GiB"),
+        ):
+            table.add_row(name, words, "")
+        return table
+
+    def measure(self) -> tuple[float, dict[str, float]]:
+        """(seconds of a whole step, seconds of each part)."""
+        o, batch = self.objective, self.batch
+        with self.autocast(), torch.no_grad():
+            targets = take_tokens(o.targets(batch.views), batch.masks.targets)
+            context = o.encode_context(batch.views, batch.masks)
+
+        def context_encoder() -> None:
+            with self.autocast():
+                output = o.encode_context(batch.views, batch.masks)
+            output.sum().backward()
+
+        def predictor() -> None:
+            leaf = context.detach().requires_grad_()
+            with self.autocast():
+                predicted = o.predict_from(leaf, batch)
+            o.distance(predicted.float(), targets[:, None]).backward()
+
+        def target_encoder() -> None:
+            with self.autocast():
+                o.targets(batch.views)
+
+        self.step()
+        parts: dict[str, Callable[[], None]] = {
+            "target encoder": target_encoder,
+            "context encoder": context_encoder,
+            "predictor and loss": predictor,
+            "optimizer": self.optimizer.step,
+            "moving average": lambda: o.update_targets(0.0),
+        }
+        times = {name: self.time(part) for name, part in parts.items()}
+        return self.time(self.step), times
+
+    def step(self) -> None:
+        """A whole step."""
+        with self.autocast():
+            loss = self.objective(self.batch).loss
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.objective.update_targets(0.0)
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The run's precision."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
+
+    def time(self, work: Callable[[], None], repeats: int = NUM_REPEATS) -> float:
+        """Median seconds of some work."""
+        work()
+        seconds = []
+        for _ in range(repeats):
+            synchronise(self.device)
+            begin = time.perf_counter()
+            work()
+            synchronise(self.device)
+            seconds.append(time.perf_counter() - begin)
+        return sorted(seconds)[len(seconds) // 2]
+
+    def matrix_peak(self) -> float:
+        """Best FLOP/s of square matrix products in the run's precision, here and now."""
+        size = 8192 if self.device.type == "cuda" else 2048
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        a, b = (torch.randn(size, size, device=self.device, dtype=dtype) for _ in range(2))
+        out = torch.empty_like(a)
+        best = 0.0
+        for _ in range(3):
+            seconds = self.time(lambda: torch.mm(a, b, out=out), repeats=5)  # type: ignore[func-returns-value,arg-type]
+            best = max(best, 2 * size**3 / seconds)
+        return best
