@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import signal
 import sys
 import warnings
-import weakref
 from collections.abc import Iterable, Iterator
 from functools import partial
 from multiprocessing.synchronize import Event
+from multiprocessing.util import Finalize
 from typing import Any
 
 import torch
@@ -40,20 +41,26 @@ class Workers(Iterator[Any]):
                 dataset,
                 batch_size=None,
                 sampler=keys,
+                collate_fn=_as_it_is,
                 num_workers=num_workers,
                 multiprocessing_context=context,
                 worker_init_fn=partial(_prepare_worker, stop) if stop else None,
                 pin_memory=pin_memory,
             )
-            self._items = iter(loader)
-        self._closing = weakref.finalize(self, _close, self._items, stop)
+            self._items: Iterator[Any] = iter(loader)
+        # At exit, workers that were not told to stop would be waited for in vain. The first line
+        # covers a child of `multiprocessing` and a forgotten object, the second the main process.
+        self._closing = Finalize(self, _close, (self._items, stop), exitpriority=10)
+        atexit.register(self._closing)
 
     def __next__(self) -> Any:
         return next(self._items)
 
     def close(self) -> None:
         """End the processes, also in the middle of an item; nothing comes after."""
+        atexit.unregister(self._closing)
         self._closing()
+        self._items = iter(())
 
 
 def is_stopping() -> bool:
@@ -73,6 +80,10 @@ def _prepare_worker(stop: Event, worker: int) -> None:
     for name in _SIGNALS_FOR_THE_PARENT:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
 def _close(items: Any, stop: Event | None) -> None:

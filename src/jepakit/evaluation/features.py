@@ -58,11 +58,12 @@ def pooled_layers(
     return torch.cat([tokens.float().mean(dim=1) for tokens in layers], dim=1)
 
 
-def pixel_features(batches: LabelledViews, size: int = 32) -> Features:
+def pixel_features(batches: LabelledViews, size: int = 16) -> Features:
     """The baseline without an encoder: pictures averaged down to `size` x `size`, flattened.
 
     A side that is already smaller stays as it is. Values lie in [-1, 1] with grey at 0, so that
-    the cosine between two pictures is not all brightness.
+    the cosine between two pictures is not all brightness: on scenes this is worth 4 points to k-NN,
+    while 32 x 32 instead of 16 x 16 is worth nothing to either probe.
     """
     values, labels = [], []
     for views, batch_labels in batches:

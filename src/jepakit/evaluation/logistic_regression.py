@@ -56,8 +56,12 @@ class LogisticProblem:
         penalty[-1] = 0
         weights = start
         loss, gradient, shares = self._loss(weights, penalty)
+        factored = torch.inf
         for _ in range(_MAX_NEWTON_STEPS):
-            direction = self._direction(gradient, shares, penalty, tolerance)
+            uncertainty = (shares * (1 - shares)).mean().item()
+            if not factored / 2 < uncertainty < factored * 2:
+                factor, factored = self._preconditioner(uncertainty, penalty), uncertainty
+            direction = self._direction(gradient, shares, penalty, factor, tolerance)
             if direction is None:
                 return weights
             slope, step = (gradient * direction).sum(), 1.0
@@ -87,10 +91,9 @@ class LogisticProblem:
         return loss / size + decay, gradient / size + penalty * weights, torch.cat(shares)
 
     def _direction(
-        self, gradient: Tensor, shares: Tensor, penalty: Tensor, tolerance: float
+        self, gradient: Tensor, shares: Tensor, penalty: Tensor, factor: Tensor, tolerance: float
     ) -> Tensor | None:
         """The Newton direction by preconditioned conjugate gradients; None at the minimum."""
-        factor = self._preconditioner(shares, penalty)
         residual = -gradient
         ready = torch.cholesky_solve(residual, factor)
         product = (residual * ready).sum()
@@ -118,10 +121,9 @@ class LogisticProblem:
         change = change - shares * change.sum(dim=1, keepdim=True)
         return (self.design.T @ change).double() / len(self.design)
 
-    def _preconditioner(self, shares: Tensor, penalty: Tensor) -> Tensor:
+    def _preconditioner(self, uncertainty: float, penalty: Tensor) -> Tensor:
         """Cholesky factor of the Hessian as if all rows and classes were equally uncertain."""
-        uncertainty = (shares * (1 - shares)).mean().double()
-        # Keeps the factor positive where rounding of the moments, or more features than rows,
+        # The ridge keeps it positive where rounding of the moments, or more features than rows,
         # would not; the trace bounds their largest eigenvalue.
         ridge = 1e-7 * self.moments.trace()
         diagonal = penalty.squeeze(1) + uncertainty * ridge + 1e-12

@@ -62,10 +62,11 @@ class _Group:
     def _watch(self) -> int:
         while True:
             codes = [process.poll() for process in self.processes]
-            for rank, code in enumerate(codes):
-                if code and not self._was_asked(code):
-                    self._tell(rank, code)
-                    return exit_code(code)
+            failed = [(c, rank) for rank, c in enumerate(codes) if c and not self._was_asked(c)]
+            if failed:
+                code, rank = min(failed)  # one that a signal killed rather than its neighbours
+                self._tell(rank, code)
+                return exit_code(code)
             if None not in codes:
                 return next((exit_code(code) for code in codes if code), 0)
             time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -62,7 +62,9 @@ def _executor(request: Request, cluster: str) -> Any:
             "submitting jobs needs the package submitit: pip install 'jepakit[slurm]'"
         ) from None
     try:
-        executor = submitit.AutoExecutor(folder=request.folder / "job_%j", cluster=cluster)
+        executor = submitit.AutoExecutor(
+            request.folder / "job_%j", cluster=cluster, slurm_max_num_timeout=MOST_RESTARTS
+        )
     except RuntimeError as error:
         raise ValueError(f"{error} To train on this machine use main.py instead") from None
     executor.update_parameters(
@@ -76,9 +78,7 @@ def _executor(request: Request, cluster: str) -> Any:
         executor.update_parameters(cpus_per_task=request.cpus_per_task)
     if cluster == "slurm":
         executor.update_parameters(
-            slurm_partition=request.partition,
-            slurm_signal_delay_s=SECONDS_TO_SAVE,
-            slurm_max_num_timeout=MOST_RESTARTS,
+            slurm_partition=request.partition, slurm_signal_delay_s=SECONDS_TO_SAVE
         )
     return executor
 

@@ -69,6 +69,8 @@ def test_boxes_are_distributed_as_in_torchvision():
 def test_area_is_uniform_and_aspect_log_uniform():
     random = generator(0, "boxes")
     boxes = np.array([random_box((200, 200), (0.1, 0.4), (0.5, 2.0), random) for _ in range(4000)])
+    assert (boxes[:, :2].min(0) == 0).all()
+    assert ((boxes[:, :2] + boxes[:, 2:]).max(0) == 200).all()  # the last row and column too
     area = boxes[:, 2] * boxes[:, 3] / 200**2
     log_aspect = np.log2(boxes[:, 3] / boxes[:, 2])
     quarters = np.array([0.25, 0.5, 0.75])
@@ -117,7 +119,7 @@ def test_jitter_changes_colours_and_blur_removes_detail():
     view = _view(**whole, blur=1.0)
     blurred = torch.stack([view(picture, generator(seed, "view")) for seed in range(8)]).float()
     assert (jittered.mean((1, 2)) - plain.mean((1, 2))).abs().max() > 5
-    assert blurred.diff().abs().mean() < 0.9 * plain.diff().abs().mean()
+    assert blurred.diff().abs().mean() < 0.95 * plain.diff().abs().mean()
     assert (blurred.mean((2, 3)) - plain.mean((1, 2))).abs().max() < 5
 
 

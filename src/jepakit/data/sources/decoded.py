@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.utils.data import Dataset
 from jepakit.data.sources.source import BrokenPicture, Sample, Source
 from jepakit.data.workers import Workers, is_stopping
 
+_log = logging.getLogger(__name__)
 _CHUNK = 32  # pictures handed over at once
 _NUM_SPOT_CHECKS = 4
 Progress = Callable[[int, int], None]  # (pictures done, pictures in all)
@@ -41,12 +43,13 @@ class DecodedSource(Source):
         self._shorter_side = shorter_side
         self.num_channels = source.num_channels
         self.classes = source.classes
+        self.tasks = source.tasks
         key = f"{source.fingerprint()} {shorter_side} {source.num_channels} {len(source)}"
         stem = hashlib.sha256(key.encode()).hexdigest()[:16]
         self._pixels_file = folder / f"{stem}.pixels"
         self._places_file = folder / f"{stem}.json"
         self._pixels: np.ndarray | None = None
-        if not (self._places_file.exists() and self._is_current()):
+        if not self._is_current():
             folder.mkdir(parents=True, exist_ok=True)
             self._decode(num_workers, progress or (lambda done, total: None))
             self._read_places()
@@ -71,6 +74,9 @@ class DecodedSource(Source):
     def label(self, index: int) -> int:
         return self._source.label(index)
 
+    def labels(self, index: int) -> dict[str, int | float]:
+        return self._source.labels(index)
+
     def fingerprint(self) -> str:
         return self._places_file.stem
 
@@ -79,9 +85,15 @@ class DecodedSource(Source):
 
     def _is_current(self) -> bool:
         """Whether the files are whole, and a few pictures still decode to what they hold."""
-        self._read_places()
+        if not (self._places_file.exists() and self._pixels_file.exists()):
+            return False
+        try:
+            self._read_places()
+        except (ValueError, KeyError) as error:
+            _log.warning("%s is damaged (%s): decoding anew", self._places_file, error)
+            return False
         ends = self._starts + self._sizes.prod(1) * self.num_channels
-        if not self._pixels_file.exists() or self._pixels_file.stat().st_size != ends[-1]:
+        if len(ends) != len(self) or self._pixels_file.stat().st_size != ends[-1]:
             return False
         chosen = np.linspace(0, len(self) - 1, _NUM_SPOT_CHECKS).astype(int).tolist()
         fresh = _Decoder(self._source, self._shorter_side)[chosen]

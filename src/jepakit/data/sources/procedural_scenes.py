@@ -19,7 +19,7 @@ from jepakit.data.sources.source import Sample, Source
 
 FEWEST, MOST = 3, 10  # objects in a scene
 # Metres; they cut the distances of the nearest object into six nearly equally frequent classes.
-DISTANCE_EDGES = (5.45, 5.9, 6.3, 6.7, 7.25)
+DISTANCE_EDGES = (5.5, 5.95, 6.35, 6.75, 7.3)
 
 
 class ProceduralScenes(Source):

@@ -1,6 +1,7 @@
 """The contract of picture sources: an indexed collection of pictures, perhaps with labels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ class Source(ABC):
 
     num_channels: int
     classes: tuple[str, ...] = ()  # names of the labels; empty = unlabelled
+    tasks: Mapping[str, tuple[str, ...]] = {}  # noqa: RUF012  further questions, and their classes
 
     @abstractmethod
     def __len__(self) -> int:
@@ -49,6 +51,10 @@ class Source(ABC):
     @abstractmethod
     def label(self, index: int) -> int:
         """The picture's label, without decoding it; -1 = unlabelled."""
+
+    def labels(self, index: int) -> dict[str, int | float]:
+        """The picture's answers to all `tasks`, and perhaps quantities; empty without tasks."""
+        return {}
 
     @abstractmethod
     def fingerprint(self) -> str:

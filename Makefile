@@ -1,0 +1,47 @@
+# A machine with only Python and make: `make demo` or `make test` set up everything in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test test-all check format bench tree lock clean
+
+help:            ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed: make PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --progress-bar off -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch .venv/ready
+
+demo: .venv/ready   ## pretrain on built-in scenes, evaluate, write a page: minutes
+	$(BIN)/jepa demo
+
+test: .venv/ready   ## the tests
+	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+test-all: .venv/ready   ## the slow tests too: kills and resumes a run 20 times
+	$(BIN)/python -m pytest -q
+
+check: .venv/ready  ## style, types, and the README's tree
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/readme_tree.py --check
+
+format: .venv/ready ## format the code and renew the README's tree
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python scripts/readme_tree.py
+
+bench: .venv/ready  ## speed on this machine
+	$(BIN)/jepa bench masks
+	$(BIN)/jepa bench step encoder.size=vit_base batch.size=16
+
+lock: .venv/ready   ## renew requirements.lock
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.10 --extra dev --extra slurm --extra tiff \
+	  --no-header --no-annotate pyproject.toml -o requirements.lock
+
+clean:           ## remove what was set up
+	rm -rf .venv

@@ -1,0 +1,60 @@
+"""`jepa demo`: the whole tour on built-in scenes, in minutes: pretrain, evaluate, write a page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from rich.console import Console
+
+from jepakit.commands.evaluate import evaluate_run, main_columns
+from jepakit.commands.pretrain import train
+from jepakit.core.devices import choose_device
+from jepakit.core.distributed import Place
+from jepakit.runs.config import RunConfig
+from jepakit.runs.pictures import open_source
+from jepakit.runs.report import write_report
+from jepakit.runs.scoring import ScoringSettings
+from jepakit.runs.trained import open_trained
+from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
+from jepakit.training.progress import in_words
+
+SCORING = ScoringSettings(num_train=8000, num_test=2000)
+
+
+def demo(folder: Path, overrides: Sequence[str]) -> int:
+    """Run the demo in a folder; run again it continues, or shows again what is there."""
+    console = Console()
+    begin = time.monotonic()
+    recipe = Path(str(files("jepakit") / "runs" / "demo.yaml"))
+    content = apply_overrides(read_yaml(recipe), [f"folder={folder}", *overrides])
+    config = check(RunConfig, content)
+    console.print("[bold]1 of 3: pretraining on procedural scenes, without labels[/]")
+    code = train(config, Place(), console)
+    if code:
+        return code
+    trained_after = time.monotonic() - begin
+    console.print("[bold]2 of 3: k-NN and linear probes of the frozen encoder[/]")
+    trained = open_trained(folder, choose_device(config.devices[0]))
+    comparison = evaluate_run(trained, SCORING, None, console)
+    columns = main_columns(comparison)
+    console.print(comparison.table(columns))
+    console.print("[bold]3 of 3: the page[/]")
+    source = open_source(config.data.validation or config.data.source, config, trained.folder)
+    write_report(trained, source, comparison, columns, f"jepa demo --folder {folder}")
+    best = columns[-1]
+    row = next(iter(comparison.scores))
+    console.print(
+        f"{row}: {100 * comparison.value(row, best):.1f} % on the mean of the tasks, "
+        f"{100 * comparison.margin(row, best):+.1f} points against the best baseline.",
+        highlight=False,
+    )
+    console.print(
+        f"pretraining {in_words(trained_after)}, everything "
+        f"{in_words(time.monotonic() - begin)}\nopen {trained.folder.page.resolve()}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0

@@ -1,0 +1,100 @@
+"""What every source of pictures promises, checked on each of them."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from jepakit.data.sources import SOURCES, SourceSettings, build_source
+from jepakit.data.sources.decoded import DecodedSource
+from jepakit.data.sources.source import BrokenPicture
+
+_PARSE = TypeAdapter(SourceSettings).validate_python
+
+
+def _write_pictures(folder):
+    random = np.random.default_rng(0)
+    for number in range(8):
+        place = folder / f"class-{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+
+
+@pytest.fixture(params=[*SOURCES, "decoded"])
+def source(request, tmp_path):
+    settings = {"kind": "scenes"}
+    if request.param != "scenes":
+        _write_pictures(tmp_path / "pictures")
+        settings = {"kind": "folder", "path": tmp_path / "pictures", "index_cache": False}
+    built = build_source(_PARSE(settings))
+    return DecodedSource(built, tmp_path / "decoded") if request.param == "decoded" else built
+
+
+def _indices(source):
+    return [0, 1, 2, len(source) - 1]
+
+
+def test_the_same_index_gives_the_same_sample(source):
+    for index in _indices(source):
+        first, again = source.sample(index), source.sample(index)
+        np.testing.assert_array_equal(first.picture, again.picture)
+        assert (first.name, first.label) == (again.name, again.label)
+
+
+def test_pictures_are_uint8_with_the_stated_channels(source):
+    for index in _indices(source):
+        picture = source.sample(index).picture
+        assert picture.dtype == np.uint8
+        assert picture.ndim == 3
+        assert picture.shape[2] == source.num_channels
+        assert picture.std() > 0
+
+
+def test_different_indices_are_different_pictures(source):
+    first, second = source.sample(0), source.sample(1)
+    assert first.name != second.name
+    assert not np.array_equal(first.picture, second.picture)
+
+
+def test_names_and_labels_are_known_without_decoding(source):
+    for index in _indices(source):
+        sample = source.sample(index)
+        assert (sample.name, sample.label) == (source.name(index), source.label(index))
+        assert -1 <= sample.label < max(1, len(source.classes))
+    assert len({source.name(index) for index in _indices(source)}) == 4
+
+
+def test_it_travels_to_other_processes(source):
+    copy = pickle.loads(pickle.dumps(source))
+    assert len(copy) == len(source)
+    assert copy.classes == source.classes
+    assert copy.fingerprint() == source.fingerprint()
+    np.testing.assert_array_equal(copy.sample(2).picture, source.sample(2).picture)
+
+
+def test_samples_can_be_written_on(source):
+    before = source.sample(0).picture.copy()
+    source.sample(0).picture[:] = 7
+    np.testing.assert_array_equal(source.sample(0).picture, before)
+
+
+def test_a_new_file_changes_the_fingerprint(tmp_path):
+    settings = _PARSE({"kind": "folder", "path": tmp_path, "index_cache": False})
+    _write_pictures(tmp_path)
+    before = build_source(settings).fingerprint()
+    assert build_source(settings).fingerprint() == before
+    Image.new("RGB", (8, 8)).save(tmp_path / "class-0" / "new.png")
+    assert build_source(settings).fingerprint() != before
+
+
+def test_unknown_kinds_are_refused():
+    with pytest.raises(ValidationError, match="folder"):
+        _PARSE({"kind": "foldr", "path": "."})
+
+
+def test_broken_pictures_cross_process_borders():
+    error = pickle.loads(pickle.dumps(BrokenPicture("a.png", "torn")))
+    assert (error.name, error.reason) == ("a.png", "torn")
