@@ -61,6 +61,7 @@ class Schedules:
 
     def __init__(self, settings: OptimizationSettings, steps_per_epoch: int) -> None:
         self.settings = settings
+        self.steps_per_epoch = steps_per_epoch
         self.num_steps = max(1, round(settings.epochs * steps_per_epoch))
         self.horizon = settings.schedule_scale * settings.epochs * steps_per_epoch
         self.warmup_steps = settings.warmup_epochs * steps_per_epoch

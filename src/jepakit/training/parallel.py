@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -9,6 +10,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from jepakit.core.distributed import world_size
+
+
+# Positions are the same everywhere from the start; newer torch names the argument anew.
+_PARAMETERS = inspect.signature(DistributedDataParallel.__init__).parameters
+_BUFFERS_STAY = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _PARAMETERS else "broadcast_buffers": False
+}
 
 
 def parallelise(objective: nn.Module, device: torch.device) -> nn.Module:
@@ -22,7 +30,7 @@ def parallelise(objective: nn.Module, device: torch.device) -> nn.Module:
     return DistributedDataParallel(
         objective,
         device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,
+        **_BUFFERS_STAY,
         gradient_as_bucket_view=True,
     )
 

@@ -34,7 +34,7 @@ class Source(ABC):
 
     num_channels: int
     classes: tuple[str, ...] = ()  # names of the labels; empty = unlabelled
-    tasks: Mapping[str, tuple[str, ...]] = {}  # noqa: RUF012  further questions, and their classes
+    tasks: Mapping[str, tuple[str, ...]] = {}
 
     @abstractmethod
     def __len__(self) -> int:

@@ -1,0 +1,247 @@
+"""What every registered training method must do, with each of its variants."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jaxtyping
+import pytest
+import torch
+from torch import Tensor, nn
+
+from jepakit.core.randomness import BatchRandom
+from jepakit.core.tensors import Batch, MaskIndices
+from jepakit.masking.multiblock import MultiBlock
+from jepakit.models import Encoder, Predictor
+from jepakit.objectives import OBJECTIVES, IJepa, Objective, StepOutput
+
+PICTURE, GRID = (24, 24), (6, 6)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A variant of a method, and which of its networks follow which others."""
+
+    name: str
+    build: Callable[[], Objective]
+    followers: dict[str, str]
+    num_contexts: int = 1
+
+
+def ijepa(**settings: Any) -> IJepa:
+    torch.manual_seed(0)
+    encoder = Encoder(
+        Encoder.Settings(size=None, width=16, depth=2, num_heads=2, patch=4), 3, PICTURE
+    )
+    predictor = Predictor(Predictor.Settings(width=8, depth=1), encoder)
+    return IJepa(IJepa.Settings(ema=(0.8, 1.0), **settings), encoder, predictor)
+
+
+def ijepa_case(variant: str, num_contexts: int = 1, **settings: Any) -> Case:
+    followers = {"target_encoder": "context_encoder"}
+    return Case(f"ijepa-{variant}", lambda: ijepa(**settings), followers, num_contexts)
+
+
+# Every method of the table, once plain and once per choice that takes another path.
+CASES = {
+    "ijepa": [
+        ijepa_case("paper"),
+        ijepa_case("two contexts", num_contexts=2),
+        ijepa_case("l2", loss="l2"),
+        ijepa_case("l1", loss="l1"),
+        ijepa_case("vicreg", regulariser={"kind": "vicreg"}),
+        ijepa_case("sigreg", regulariser={"kind": "sigreg", "num_directions": 8}),
+    ]
+}
+every_case = pytest.mark.parametrize(
+    "case", [case for cases in CASES.values() for case in cases], ids=lambda case: case.name
+)
+
+
+@functools.cache
+def masking(num_contexts: int) -> MultiBlock:
+    return MultiBlock(MultiBlock.Settings(num_contexts=num_contexts), GRID)
+
+
+def batch_of(case: Case) -> Batch:
+    views = torch.randn(4, 3, *PICTURE, generator=torch.Generator().manual_seed(0))
+    masks = masking(case.num_contexts)(4, BatchRandom(seed=1, step=0))
+    return Batch(views, masks, torch.full((4,), -1), torch.arange(4))
+
+
+def loss_of(objective: Objective, batch: Batch) -> Tensor:
+    torch.manual_seed(3)  # as the trainer does: methods may draw random numbers
+    return objective(batch).loss
+
+
+def train(case: Case, objective: Objective, num_steps: int) -> list[float]:
+    """Losses of a few steps as the trainer takes them."""
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=3e-3)
+    losses = []
+    for step in range(num_steps):
+        loss = loss_of(objective, batch_of(case))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        objective.update_targets(step / num_steps)
+        losses.append(loss.item())
+    return losses
+
+
+def copies(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.named_parameters()}
+
+
+def test_every_registered_method_is_tested_here() -> None:
+    assert CASES.keys() == OBJECTIVES.keys()
+    for name, cases in CASES.items():
+        assert all(type(case.build()) is OBJECTIVES[name] for case in cases)
+        assert OBJECTIVES[name].Settings().kind == name
+
+
+@every_case
+def test_the_loss_is_one_finite_number_and_logs_are_detached(case: Case) -> None:
+    output = case.build()(batch_of(case))
+    assert isinstance(output, StepOutput)
+    assert output.loss.shape == ()
+    assert output.loss.dtype == torch.float32
+    assert torch.isfinite(output.loss)
+    assert output.loss > 0
+    assert output.logs
+    for name, value in output.logs.items():
+        assert "/" in name
+        assert torch.isfinite(value)
+        assert not value.requires_grad
+
+
+@every_case
+def test_bf16_autocast_gives_nearly_the_same_loss(case: Case) -> None:
+    objective, batch = case.build(), batch_of(case)
+    exact = loss_of(objective, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = loss_of(objective, batch)
+    rough.backward()
+    assert rough.dtype == torch.float32
+    assert rough.item() == pytest.approx(exact.item(), rel=0.05)
+
+
+@every_case
+def test_every_trained_parameter_moves_and_the_loss_falls(case: Case) -> None:
+    objective = case.build()
+    before = copies(objective)
+    losses = train(case, objective, 8)
+    unmoved = [
+        name
+        for name, value in objective.named_parameters()
+        if value.requires_grad and torch.equal(value, before[name])
+    ]
+    assert not unmoved
+    assert losses[-1] < losses[0]
+
+
+@every_case
+def test_followers_get_no_gradient_and_nothing_else_is_frozen(case: Case) -> None:
+    objective = case.build()
+    loss_of(objective, batch_of(case)).backward()
+    for name, value in objective.named_parameters():
+        follows = name.split(".")[0] in case.followers
+        assert value.requires_grad == (not follows), name
+        assert (value.grad is None) == follows, name
+
+
+@every_case
+def test_followers_follow_exactly_as_far_as_they_should(case: Case) -> None:
+    objective = case.build()
+    assert not [n for n in case.followers if n not in dict(objective.named_children())]
+    for follower, source in case.followers.items():
+        target, followed = objective.get_submodule(follower), objective.get_submodule(source)
+        for (name, one), other in zip(
+            target.named_parameters(), followed.parameters(), strict=True
+        ):
+            assert torch.equal(one, other), f"{name} starts elsewhere"
+        with torch.no_grad():
+            for value in followed.parameters():
+                value.add_(torch.randn_like(value))
+        before, moved = copies(target), copies(followed)
+        objective.update_targets(0.25)  # the coefficient is a quarter of the way from .8 to 1
+        for name, value in target.named_parameters():
+            expected = 0.85 * before[name] + 0.15 * moved[name]
+            torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
+        assert all(torch.equal(v, moved[n]) for n, v in followed.named_parameters())
+        objective.update_targets(0.0)
+        now = copies(target)
+        objective.update_targets(1.0)
+        assert all(torch.equal(v, now[n]) for n, v in target.named_parameters())
+
+
+@every_case
+def test_a_follower_shares_no_memory_with_what_it_follows(case: Case) -> None:
+    objective = case.build()
+    places = [value.data_ptr() for value in objective.state_dict().values()]
+    assert len(set(places)) == len(places)
+
+
+@every_case
+def test_the_state_round_trips_into_another_instance(case: Case) -> None:
+    objective, other, batch = case.build(), case.build(), batch_of(case)
+    train(case, objective, 2)
+    assert loss_of(objective, batch) != loss_of(other, batch)
+    other.load_state_dict({name: v.clone() for name, v in objective.state_dict().items()})
+    assert torch.equal(loss_of(objective, batch), loss_of(other, batch))
+    assert train(case, objective, 2) != train(case, case.build(), 2)
+
+
+@every_case
+def test_the_same_step_twice_is_bit_for_bit_the_same(case: Case) -> None:
+    one, other = case.build(), case.build()
+    assert train(case, one, 3) == train(case, other, 3)
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+@every_case
+def test_the_kept_encoder_is_the_follower_that_the_objective_owns(case: Case) -> None:
+    objective = case.build()
+    kept = objective.kept_encoder()
+    assert isinstance(kept, Encoder)
+    owned = dict(objective.named_children())
+    expected = next(iter(case.followers)) if case.followers else "encoder"
+    assert kept is owned[expected]
+    assert kept.pooled(torch.randn(2, 3, *PICTURE)).shape == (2, kept.width)
+
+
+@every_case
+def test_the_order_of_the_pictures_does_not_matter(case: Case) -> None:
+    objective, batch = case.build(), batch_of(case)
+    order = torch.tensor([2, 0, 3, 1])
+    masks = MaskIndices(batch.masks.context[order], batch.masks.targets[order])
+    shuffled = replace(batch, views=batch.views[order], masks=masks)
+    mixed_up = replace(batch, views=batch.views[order])  # each picture with another's masks
+    loss = loss_of(objective, batch)
+    torch.testing.assert_close(loss_of(objective, shuffled), loss, rtol=1e-5, atol=1e-6)
+    assert not torch.isclose(loss_of(objective, mixed_up), loss, rtol=1e-5, atol=1e-6)
+
+
+@every_case
+def test_forward_is_one_graph(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No graph breaks, for forward and backward, and the compiled step is the same step."""
+    # The shape checks of the tests are no part of the graph that users compile.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    objective, batch = case.build(), batch_of(case)
+    torch._dynamo.reset()
+    compiled = torch.compile(objective, fullgraph=True, backend="aot_eager")
+    torch.manual_seed(3)
+    loss = compiled(batch).loss
+    loss.backward()
+    found = {n: p.grad for n, p in objective.named_parameters() if p.grad is not None}
+    plain = case.build()
+    expected = loss_of(plain, batch)
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    for name, parameter in plain.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-5)
