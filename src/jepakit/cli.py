@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
@@ -23,8 +23,8 @@ app = typer.Typer(
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
-Config = Annotated[
-    Path | None, typer.Argument(help="YAML file; without one, settings are chosen for you")
+Config = Annotated[  # text, not a path: without a file the first word is a setting
+    str | None, typer.Argument(help="YAML file; without one, settings are chosen for you")
 ]
 Words = Annotated[
     list[str] | None,
@@ -117,51 +117,67 @@ def bench_masks() -> None:
     run()
 
 
-def _split(config: Path | None, words: list[str] | None) -> tuple[Path | None, list[str]]:
+def _split(config: str | None, words: list[str] | None) -> tuple[Path | None, list[str]]:
     """The first word may already be a setting: then there is no config file."""
     settings = list(words or [])
-    if config is not None and "=" in str(config) and not config.exists():
-        return None, [str(config), *settings]
-    return config, settings
+    if config is None or ("=" in config and not Path(config).exists()):
+        return None, [*([config] if config else []), *settings]
+    return Path(config), settings
 
 
 def spread(arguments: list[str]) -> list[str]:
     """`--devices cpu cpu` -> `--devices cpu --devices cpu`: as people write it."""
     spread_out: list[str] = []
-    within = False
-    for word in arguments:
-        if word == "--devices":
-            within = True
-        elif (
-            within
-            and not word.startswith("-")
-            and "=" not in word
-            and not word.endswith((".yaml", ".yml"))
-        ):
-            spread_out += ["--devices", word]
-        else:
-            within = False
+    devices: list[str] | None = None  # those that belong to the `--devices` just read
+    for word in [*arguments, ""]:
+        if devices is not None and _may_be_device(word):
+            devices.append(word)
+            continue
+        if devices is not None:
+            named = [part for device in devices for part in ("--devices", device)]
+            spread_out += named or ["--devices"]
+        devices = [] if word == "--devices" else None
+        if word != "--devices":
             spread_out.append(word)
-    return spread_out
+    return spread_out[:-1]
+
+
+def _may_be_device(word: str) -> bool:
+    return not (not word or word.startswith("-") or "=" in word or word.endswith((".yaml", ".yml")))
+
+
+class _Standard(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what is standard error now: a progress bar takes its place while it is shown."""
+
+    @property
+    def stream(self) -> TextIO:
+        """Where to write."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None:
+        """Chosen by the property above."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Text in, exit code out: an error of the user's is one sentence."""
     # Threads that wait by spinning starve everything else on a busy CPU; read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.basicConfig(level=os.environ.get("JEPAKIT_LOG", "INFO"), format="%(message)s")
-    logging.getLogger().setLevel("WARNING")
+    logging.basicConfig(format="%(message)s", level="WARNING", handlers=[_Standard()])
     logging.getLogger("jepakit").setLevel(os.environ.get("JEPAKIT_LOG", "INFO"))
     try:
         app(spread(sys.argv[1:] if arguments is None else arguments))
     except (ValueError, OSError) as error:
-        if os.environ.get("JEPAKIT_TRACEBACK"):
-            raise
-        typer.echo(f"jepa: {error}", err=True)
-        sys.exit(2)
+        _fail(error, 2)
     except RunFailed as error:
-        typer.echo(f"jepa: {error}", err=True)
-        sys.exit(3)
+        _fail(error, 3)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    if os.environ.get("JEPAKIT_TRACEBACK"):
+        raise error
+    typer.echo(f"jepa: {error}", err=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

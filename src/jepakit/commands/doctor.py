@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -26,11 +27,9 @@ def doctor(
     with tempfile.TemporaryDirectory(prefix="jepa-doctor-") as folder:
         trial = resolved.model_copy(update={"folder": Path(folder)})
         trainer, networks = assemble(trial, Place(), choose_device(trial.devices[0]), console)
-        findings = examine(resolved, trainer, networks)
-        if not any(finding.verdict == "stop" for finding in findings):
-            findings.append(time_needed(trainer))
-        trainer.stream.close()
-        for observer in trainer.observers:
-            observer.close()
+        with closing(trainer):
+            findings = examine(resolved, trainer, networks)
+            if not any(finding.verdict == "stop" for finding in findings):
+                findings.append(time_needed(trainer))
     show(findings, console)
     return int(any(finding.verdict == "stop" for finding in findings))

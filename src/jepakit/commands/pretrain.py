@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
@@ -16,10 +17,10 @@ from jepakit.core.distributed import Place, join, leave
 from jepakit.core.files import write_text
 from jepakit.launch.local import launch
 from jepakit.runs.assemble import assemble
-from jepakit.runs.config import RunConfig, differences
+from jepakit.runs.config import FREE_TO_CONTINUE, RunConfig, differences
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.preflight import preflight
-from jepakit.runs.resolve import resolve
+from jepakit.runs.resolve import resolve_training
 from jepakit.runs.yaml_file import check, read_yaml, to_yaml
 
 log = logging.getLogger(__name__)
@@ -35,16 +36,19 @@ def pretrain(
     """Resolve the configuration, then print it, launch one process per device, or train here."""
     console = Console(stderr=True)
     place = Place.from_environment()
-    resolved, reasons = resolve(config, overrides, data, devices)
+    resolved, reasons = resolve_training(config, overrides, data, devices)
     if print_only:
         sys.stdout.write(to_yaml(resolved))
         return 0
-    if place.is_first and reasons and not already_begun(resolved):
+    if place.is_first and reasons:
         console.print(reasons)
     if len(resolved.devices) > 1 and place.world_size == 1:
-        with RunFolder(resolved.folder).held():
+        for name in resolved.devices:
+            choose_device(name)  # a wrong name is told once, before anything starts
+        folder = RunFolder(resolved.folder)
+        with folder.held():
             settle(resolved)
-        command = [sys.executable, "-m", "jepakit", "pretrain", str(_config_of(resolved))]
+        command = [sys.executable, "-m", "jepakit", "pretrain", str(folder.config)]
         return launch([*command, f"folder={resolved.folder}"], resolved.devices)
     return train(resolved, place, console)
 
@@ -56,9 +60,9 @@ def train(config: RunConfig, place: Place, console: Console) -> int:
     try:
         if not place.is_first:
             return _run(config, place, device, console)
-        with RunFolder(config.folder).held():
+        folder = RunFolder(config.folder)
+        with folder.held(), _logged_to(folder.log):
             settle(config)
-            _log_to_file(RunFolder(config.folder))
             return _run(config, place, device, console)
     finally:
         leave()
@@ -67,39 +71,41 @@ def train(config: RunConfig, place: Place, console: Console) -> int:
 def _run(config: RunConfig, place: Place, device: torch.device, console: Console) -> int:
     trainer, networks = assemble(config, place, device, console)
     total = trainer.schedules.num_steps
-    if trainer.step >= total:
-        trainer.stream.close()
-        console.print(f"This run is finished: {config.folder} holds all {total} steps.")
-        return 0
-    if place.is_first:
-        preflight(config, trainer, networks, console)
-    if trainer.step:
-        log.info("continuing at step %d of %d", trainer.step, total)
-    finished = trainer.run()
+    with closing(trainer):
+        if trainer.step >= total:
+            told = f"This run is finished: {config.folder} holds all {total} steps."
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
+            return 0
+        if place.is_first:
+            preflight(config, trainer, networks, console)
+        if trainer.step:
+            log.info("continuing at step %d of %d", trainer.step, total)
+        finished = trainer.run()
     if place.is_first:
         told = "Finished" if finished else "Stopped and saved; the same command continues"
-        console.print(f"{told}: {config.folder}", highlight=False)
+        console.print(f"{told}: {config.folder}", markup=False, highlight=False, soft_wrap=True)
     return 0 if finished else trainer.interruption.exit_code
 
 
 def settle(config: RunConfig) -> None:
-    """Write the resolved config into a new run folder; refuse to mix two runs in an old one."""
+    """Write the resolved config into the run folder; refuse to mix two runs in it.
+
+    A folder without a checkpoint holds no run yet, whatever its config says.
+    """
     folder = RunFolder(config.folder)
-    if not folder.config.exists():
-        write_text(folder.config, to_yaml(config))
-        return
-    before = check(RunConfig, read_yaml(folder.config))
-    changed = differences(before, config)
-    if changed:
-        raise ValueError(
-            f"{config.folder} holds a run with other settings ({'; '.join(changed)}): choose "
-            "another folder=NEW, or restore these settings to continue it"
-        )
-
-
-def already_begun(config: RunConfig) -> bool:
-    """Whether the run folder holds a run."""
-    return RunFolder(config.folder).config.exists()
+    if folder.config.exists():
+        before = _config_in(folder)
+        changed = differences(before, config, FREE_TO_CONTINUE)
+        if changed and folder.holds_checkpoints():
+            raise ValueError(
+                f"{config.folder} holds a run with other settings ({'; '.join(changed)}): choose "
+                "another folder=NEW, or restore these settings to continue it"
+            )
+        if changed:
+            log.warning("%s was begun with other settings; it begins anew", config.folder)
+        if not folder.holds_checkpoints():
+            folder.statistics.unlink(missing_ok=True)  # measured on what may be other pictures
+    write_text(folder.config, to_yaml(config))
 
 
 def device_name(config: RunConfig, place: Place) -> str:
@@ -110,11 +116,25 @@ def device_name(config: RunConfig, place: Place) -> str:
     return name
 
 
-def _config_of(config: RunConfig) -> Path:
-    return RunFolder(config.folder).config
+def _config_in(folder: RunFolder) -> RunConfig:
+    try:
+        return check(RunConfig, read_yaml(folder.config))
+    except ValueError as error:
+        raise ValueError(
+            f"{folder.config}, written when the run began, cannot be read ({error}): correct it, "
+            "or choose another folder=NEW"
+        ) from None
 
 
-def _log_to_file(folder: RunFolder) -> None:
-    handler = logging.FileHandler(folder.log, encoding="utf-8")
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    """Within it, what the package tells also goes to a file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger("jepakit").addHandler(handler)
+    logger = logging.getLogger("jepakit")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,34 +97,45 @@ def compare_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> lis
 
 
 class CheckpointFolder:
-    """The checkpoints of one run: `step-00001200/` holds tensors, facts and their checksum."""
+    """The checkpoints of one run: `step-00001200/` holds tensors, facts and their checksum.
+
+    One object loads and saves for one process: what is newer than it loaded is damaged.
+    """
 
     def __init__(self, path: Path, settings: CheckpointSettings) -> None:
         self.path = path
         self.settings = settings
+        self.newest: int | None = None  # the step of the last checkpoint loaded or saved
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, in order."""
-        return sorted(int(p.name.removeprefix("step-")) for p in self.path.glob("step-*"))
+        found = (re.fullmatch(r"step-(\d+)", path.name) for path in self.path.glob("step-*"))
+        return sorted(int(name[1]) for name in found if name)
 
     def at(self, step: int) -> Path:
         """The folder of one step's checkpoint."""
         return self.path / f"step-{step:08d}"
 
     def save(self, state: State, for_good: bool = False) -> Path:
-        """Write beside, flush, rename; then remove what is not to be kept."""
+        """Write beside, flush, rename; then remove what is not to be kept.
+
+        A step that is saved already is not written again. `OSError` if it cannot be written, and
+        then all is as it was before.
+        """
         final = self.at(state.step)
-        if final.exists():
+        if state.step == self.newest:
             return final
         self._sweep()
         beside = self.path / f".{final.name}.{os.getpid()}.part"
         beside.mkdir(parents=True)
         try:
             write_state(beside, State(state.tensors, {**state.facts, "for_good": for_good}))
+            self._put_damaged_aside(state.step)
             os.replace(beside, final)
             flush_to_disk(self.path)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+        self.newest = state.step
         self._remove_old()
         return final
 
@@ -136,7 +148,9 @@ class CheckpointFolder:
         damaged = []
         for step in reversed(self.steps()):
             try:
-                return read_state(self.at(step))
+                state = read_state(self.at(step))
+                self.newest = step
+                return state
             except DamagedCheckpoint as error:
                 log.warning("%s; taking the one before", error)
                 damaged.append(str(error))
@@ -147,25 +161,43 @@ class CheckpointFolder:
             )
         return None
 
+    def _put_damaged_aside(self, saving: int) -> None:
+        """Rename what could not be read: it shall neither count as kept nor be in the way."""
+        newest = saving - 1 if self.newest is None else self.newest
+        for step in self.steps():
+            if step > newest:
+                aside = self.path / f"damaged-{self.at(step).name}"
+                shutil.rmtree(aside, ignore_errors=True)
+                os.replace(self.at(step), aside)
+                log.warning("the damaged %s is now called %s", self.at(step), aside.name)
+
     def _sweep(self) -> None:
-        """Remove what a killed process left half written."""
+        """Remove what a killed process left half written or half removed."""
         for leftover in self.path.glob(".step-*.part"):
-            shutil.rmtree(leftover)
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def _remove_old(self) -> None:
         passing = [s for s in self.steps() if not self._stays(s)]
         for step in passing[: -self.settings.keep_last]:
-            shutil.rmtree(self.at(step))
+            going = self.path / f".{self.at(step).name}.old.part"
+            os.replace(self.at(step), going)  # first, so that no half of one is ever seen
+            shutil.rmtree(going, ignore_errors=True)
 
     def _stays(self, step: int) -> bool:
-        facts = self.at(step) / FACTS
-        return facts.exists() and json.loads(facts.read_text())["facts"].get("for_good", False)
+        try:
+            facts = json.loads((self.at(step) / FACTS).read_text(encoding="utf-8"))
+            return bool(facts["facts"]["for_good"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # damaged since it was written; it goes when its turn comes
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Write a state's two files into an existing folder and flush them."""
+    """Write a state's two files into an existing folder and flush them; `OSError` if it fails."""
     tensors = {name: value.detach().contiguous() for name, value in state.tensors.items()}
-    save_file(tensors, folder / TENSORS)
+    try:
+        save_file(tensors, folder / TENSORS)
+    except SafetensorError as error:  # how it tells that the disk is full
+        raise OSError(f"{folder / TENSORS} cannot be written: {error}") from error
     flush_to_disk(folder / TENSORS)
     checksums = {"sha256": sha256(folder / TENSORS), "facts_sha256": _digest(state.facts)}
     written = json.dumps({**checksums, "facts": state.facts}, indent=1)
@@ -178,12 +210,12 @@ def read_state(folder: Path) -> State:
     """Read and check a checkpoint; raises `DamagedCheckpoint` naming what is wrong."""
     try:
         written = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        found = (sha256(folder / TENSORS), _digest(written["facts"]))
-        if found != (written["sha256"], written["facts_sha256"]):
-            raise DamagedCheckpoint(f"checkpoint {folder} is damaged: its checksum does not match")
-        return State(load_file(folder / TENSORS), written["facts"])
-    except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+        expected = (written["sha256"], written["facts_sha256"])
+        if expected == (sha256(folder / TENSORS), _digest(written["facts"])):
+            return State(load_file(folder / TENSORS), written["facts"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"checkpoint {folder} is damaged: {error}") from error
+    raise DamagedCheckpoint(f"checkpoint {folder} is damaged: its checksum does not match")
 
 
 def _digest(facts: dict[str, Any]) -> str:

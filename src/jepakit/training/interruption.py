@@ -18,7 +18,7 @@ class Interruption:
     def __enter__(self) -> Interruption:
         for name in SIGNALS:
             number = getattr(signal, name, None)  # SIGUSR1 does not exist on Windows
-            if number is not None:
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # `command &`
                 self._before[number] = signal.signal(number, self._remember)
         return self
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from pydantic import Field
 
 from jepakit.core import settings as core
 from jepakit.core.files import written_whole
+
+log = logging.getLogger(__name__)
 
 HEADER = ["step", "epoch", "name", "value"]
 
@@ -25,33 +29,64 @@ class LoggingSettings(core.Settings):
 
 
 class MetricsLog:
-    """Numbers by step in long format: one row per number. Continues an interrupted log."""
+    """Numbers by step in long format: one row per number. Continues an interrupted log.
+
+    A full disk does not end a run: rows wait until there is room again.
+    """
 
     def __init__(self, folder: Path, settings: LoggingSettings, step: int) -> None:
         self.path = folder / "metrics.csv"
         _forget_after(self.path, step)
-        self.file = self.path.open("a", newline="", encoding="utf-8")
-        self.rows = csv.writer(self.file)
+        self.file = self.path.open("ab", buffering=0)
+        self.waiting: list[str] = []
+        self.is_blocked = False
         self.board = _tensorboard(folder, step) if settings.tensorboard else None
         self.wandb = _wandb(settings.wandb, folder) if settings.wandb else None
 
     def write(self, step: int, epoch: float, numbers: Mapping[str, float]) -> None:
         """Write numbers of one step; visible to other programs at once."""
-        for name, value in numbers.items():
-            self.rows.writerow([step, f"{epoch:.4f}", name, f"{value:.8g}"])
-            if self.board is not None and math.isfinite(value):
-                self.board.add_scalar(name, value, step)
-        self.file.flush()
+        self.waiting += [f"{step},{epoch:.4f},{n},{v:.8g}\n" for n, v in numbers.items()]
+        self._write_rows()
+        self._draw(step, numbers)
         if self.wandb is not None:
             self.wandb.log(dict(numbers), step=step)
 
     def close(self) -> None:
         """Close all files."""
+        if self.waiting:
+            self._write_rows()
         self.file.close()
         if self.board is not None:
             self.board.close()
         if self.wandb is not None:
             self.wandb.finish()
+        self.board = self.wandb = None
+
+    def _write_rows(self) -> None:
+        """Write the rows that wait: all of them, or none."""
+        rows = "".join(self.waiting).encode()
+        end = self.file.seek(0, os.SEEK_END)
+        try:
+            written = self.file.write(rows)
+            if written != len(rows):
+                raise OSError(f"only {written} of {len(rows)} bytes could be written")
+            self.waiting, self.is_blocked = [], False
+        except OSError as error:
+            self.file.truncate(end)
+            if not self.is_blocked:
+                log.warning("%s waits for room on the disk: %s", self.path, error)
+            self.is_blocked = True
+
+    def _draw(self, step: int, numbers: Mapping[str, float]) -> None:
+        if self.board is None:
+            return
+        try:
+            for name, value in numbers.items():
+                if math.isfinite(value):
+                    self.board.add_scalar(name, value, step)
+        except OSError as error:
+            log.warning("TensorBoard's files end at step %d: %s", step, error)
+            self.board = None
 
 
 def _forget_after(path: Path, step: int) -> None:
@@ -62,7 +97,7 @@ def _forget_after(path: Path, step: int) -> None:
             rows = [r for r in csv.reader(file) if len(r) == 4 and r[0].isdigit()]
     kept = [row for row in rows if int(row[0]) <= step]
     with written_whole(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([HEADER, *kept])
+        csv.writer(file, lineterminator="\n").writerows([HEADER, *kept])
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

@@ -50,7 +50,7 @@ class Observer(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Called once at the end, whatever ended the run."""
+        """Called at the end, whatever ended the run; a second call does nothing."""
 
 
 class Pace:
@@ -133,7 +133,7 @@ class Reporter(Observer):
             numbers = self.step_numbers(record)  # all processes take part in the mean
             self.rate, self.wait = self.pace.since_last(record.step)
             if self.metrics is not None:
-                self.write(record.step, numbers)
+                self.write(record.step, numbers | {"throughput/images_per_second": self.rate})
                 self.display.update(record.step, numbers["loss"], self.rate)
         if self.metrics is not None:
             self.display.tick(record.step)
@@ -168,7 +168,11 @@ class Reporter(Observer):
         )
         with torch.no_grad(), in_eval_mode(self.objective):
             for monitor in due:
-                numbers = monitor.observe(snapshot)
+                try:
+                    numbers = monitor.observe(snapshot)
+                except torch.linalg.LinAlgError as error:  # no reason to end a run
+                    self.warn(record.step, f"{type(monitor).__name__} could not look: {error}")
+                    continue
                 self.write(record.step, numbers)
                 for sentence in monitor.warnings(numbers) if numbers else []:
                     self.warn(record.step, sentence)

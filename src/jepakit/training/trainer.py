@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +26,8 @@ from jepakit.training.interruption import Interruption
 from jepakit.training.optimizer import Schedules
 from jepakit.training.parallel import exchange_gradients
 from jepakit.training.reporting import Observer, Pace, StepRecord
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -55,7 +59,7 @@ class Trainer:
         self.health = Health(self.optimizer, self.device)
         self.trained = [p for p in self.objective.parameters() if p.requires_grad]
         self.interruption = Interruption()
-        self.recent: deque[tuple[int, list[int]]] = deque(maxlen=2)  # steps and their pictures
+        self.recent: deque[tuple[int, list[Tensor]]] = deque(maxlen=2)  # steps, their pictures
         self.last_save = time.monotonic()
 
     def train_step(self, step: int, micro_batches: Sequence[Batch]) -> StepRecord:
@@ -98,39 +102,44 @@ class Trainer:
     def run(self) -> bool:
         """Train to the end. False if a signal stopped it; the state is saved in both cases."""
         with self.interruption:
-            for observer in self.observers:
-                observer.start(self.step)
             try:
-                finished = self._repeat()
-            finally:
-                self.stream.close()
                 for observer in self.observers:
-                    observer.close()
-        return finished
+                    observer.start(self.step)
+                return self._repeat()
+            except RuntimeError as error:
+                told = self.explain(error)
+                if told is None:
+                    raise
+                raise RunFailed(told) from error
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """End the loader's workers and close what the observers hold open; twice does no harm."""
+        with ExitStack() as stack:
+            stack.callback(self.stream.close)
+            for observer in self.observers:
+                stack.callback(observer.close)
 
     def _repeat(self) -> bool:
         for micro_batches in self._batches():
-            try:
-                record = self.train_step(self.step, micro_batches)
-            except NotFinite as error:
-                raise self.explain(error) from error
+            record = self.train_step(self.step, micro_batches)
             self.step += 1
             for observer in self.observers:
                 observer.step_done(record)
             if self.health.stop_agreed and self.step < self.schedules.num_steps:
-                self.save()
+                self.save(at_any_price=True)
                 return False
             if self.save_is_due():
                 self.save()
-        self.save()
+        self.save(at_any_price=True)
         return True
 
-    def _batches(self) -> Iterator[tuple[Batch, ...]]:
+    def _batches(self) -> Iterator[Sequence[Batch]]:
         """The stream, timed. If it fails, what was learned so far is saved first."""
         try:
             for micro_batches in self.pace.timed(self.stream):
-                pictures = [int(i) for batch in micro_batches for i in batch.indices]
-                self.recent.append((self.step, pictures))
+                self.recent.append((self.step, [batch.indices for batch in micro_batches]))
                 yield micro_batches
         except (ValueError, OSError, RuntimeError):
             self.save()
@@ -149,25 +158,54 @@ class Trainer:
         epochs = self.checkpoints.settings.keep_every_epochs
         return epochs is not None and self.step % (epochs * self.stream.steps_per_epoch) == 0
 
-    def save(self) -> None:
-        """Write a checkpoint of the state after the last step (first process only)."""
-        try:
-            self.health.settle()
-        except NotFinite as error:
-            raise self.explain(error) from error
-        if self.is_first:
-            state = capture(self.objective, self.optimizer, step=self.step, **self.facts)
-            self.checkpoints.save(state, for_good=self.stays_for_good())
-        self.last_save = time.monotonic()
+    def save(self, at_any_price: bool = False) -> None:
+        """Write a checkpoint of the state after the last step (first process only).
 
-    def explain(self, error: NotFinite) -> RunFailed:
-        """What happened, with which pictures, and what to try."""
-        pictures = dict(self.recent).get(error.step, [])
-        names = [self.source.name(index) for index in pictures]
-        shown = ", ".join(names[:3])
-        return RunFailed(
+        If it cannot be written the run goes on until the next one is due; `RunFailed` if it is
+        needed `at_any_price`, because the run ends here.
+        """
+        self.health.settle()
+        self.last_save = time.monotonic()
+        if not self.is_first:
+            return
+        state = capture(self.objective, self.optimizer, step=self.step, **self.facts)
+        try:
+            self.checkpoints.save(state, for_good=self.stays_for_good())
+        except OSError as error:
+            told = (
+                f"step {self.step} could not be saved ({error}); the checkpoints before it in "
+                f"{self.checkpoints.path} are whole"
+            )
+            if at_any_price:
+                raise RunFailed(
+                    f"{told}. Make room, then the same command continues from the newest one"
+                ) from error
+            log.error("%s. The run goes on and tries again at the next checkpoint: make room", told)
+
+    def explain(self, error: RuntimeError) -> str | None:
+        """What happened and what to do, if it is not a mistake in this program."""
+        again = "then the same command continues from the newest checkpoint"
+        if isinstance(error, NotFinite):
+            return self.explain_not_finite(error)
+        if isinstance(error, torch.OutOfMemoryError):
+            fewer = max(1, self.facts.get("device_batch", 2) // 2)
+            advice = f"set batch.device={fewer}, {again}"
+            return f"{self.device} has not enough memory at step {self.step}: {advice}"
+        if "DataLoader worker" in str(error):
+            return (
+                f"a process that loads pictures ended at step {self.step} ({error}): if memory is "
+                f"short set a lower data.num_workers, {again}"
+            )
+        return None
+
+    def explain_not_finite(self, error: NotFinite) -> str:
+        """The step, its pictures, and what to try."""
+        batches = dict(self.recent).get(error.step, [])
+        pictures = [index for indices in batches for index in indices.tolist()]
+        shown = ", ".join(self.source.name(index) for index in pictures[:3])
+        return (
             f"{error}. The weights were not touched; the last checkpoint in "
-            f"{self.checkpoints.path} is good. The batch held {len(names)} pictures, among them "
-            f"{shown}. Try a lower optimization.lr, optimization.clip_gradients=1, or "
-            "precision=fp32"
+            f"{self.checkpoints.path} is good. The batch held {len(pictures)} pictures, among them "
+            f"{shown}. In another folder (folder=NEW) try a lower optimization.lr, "
+            "optimization.clip_gradients=1, or precision=fp32"
         )

@@ -1,0 +1,77 @@
+"""Fills the tables of results/*/README.md and of the README from scores.json files; `--check`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+
+
+def cell(score: dict[str, float]) -> str:
+    """A score in percent with its interval."""
+    value, low, high = (100 * score[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} ({low:.1f}-{high:.1f})"
+
+
+def table(folder: Path, columns: dict[str, str]) -> str:
+    """One line per run below a results folder; the baselines are the same for all, so once."""
+    lines = [
+        f"| {' | '.join(['features', *columns.values()])} |",
+        f"|{'---|' * (len(columns) + 1)}",
+    ]
+    baselines: dict[str, str] = {}
+    for path in sorted(folder.glob("*/scores.json")):
+        for row, scores in json.loads(path.read_text(encoding="utf-8"))["scores"].items():
+            cells = " | ".join(cell(scores[column]) for column in columns)
+            if row.startswith("trained"):
+                lines.append(f"| `{path.parent.name}`, {row} | {cells} |")
+            else:
+                baselines[row] = f"| {row} | {cells} |"
+    return "\n".join([*lines, *baselines.values()])
+
+
+CLASSES = {"knn_20": "k-NN (k = 20)", "linear": "linear"}
+TASKS = {
+    "count/linear": "count",
+    "nearest_distance_class/linear": "nearest distance",
+    "nearest_shape/linear": "shape",
+    "nearest_colour/linear": "colour",
+    "mean/linear": "mean, linear",
+    "mean/knn_20": "mean, k-NN",
+}
+TABLES = {"imagenette-cpu": CLASSES, "scenes-cpu": TASKS}
+
+
+def filled(text: str, content: str) -> str:
+    """The text with the part between the marks replaced."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{content}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> int:
+    """Fill in, or compare."""
+    tables = {name: table(ROOT / "results" / name, columns) for name, columns in TABLES.items()}
+    pages = {ROOT / "results" / name / "README.md": content for name, content in tables.items()}
+    pages[ROOT / "README.md"] = "\n\n".join(
+        f"`results/{name}/`, percent of the test pictures (95 % interval):\n\n{content}"
+        for name, content in tables.items()
+    )
+    stale = []
+    for page, content in pages.items():
+        text = page.read_text(encoding="utf-8")
+        renewed = filled(text, content)
+        if renewed != text:
+            stale.append(str(page.relative_to(ROOT)))
+            if "--check" not in sys.argv:
+                page.write_text(renewed, encoding="utf-8")
+    if stale and "--check" in sys.argv:
+        print(f"tables out of date in {', '.join(stale)}: run python scripts/results_tables.py")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
