@@ -19,6 +19,8 @@ from jepakit.models.transformer import Blocks
 class Encoder(nn.Module):
     """A ViT without class token. Given indices, it computes and sees only those patches."""
 
+    pos_embed: Tensor
+
     class Settings(core.Settings):
         """A named size, or any width, depth and number of heads."""
 

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from jepakit.models.transformer import Blocks
+from jepakit.models.transformer import Block, Blocks
 
 Initialisation = Literal["released", "depth_rescaled"]
 STANDARD_DEVIATION = 0.02
@@ -30,5 +30,6 @@ def initialise(network: nn.Module, recipe: Initialisation) -> None:
 @torch.no_grad()
 def _rescale(blocks: Blocks) -> None:
     for place, block in enumerate(blocks):
+        assert isinstance(block, Block)
         for layer in (block.attn.proj, block.mlp.fc2):
             layer.weight.div_((2 * (place + 1)) ** 0.5)

@@ -22,6 +22,8 @@ class Predictor(nn.Module):
     each other.
     """
 
+    predictor_pos_embed: Tensor
+
     class Settings(core.Settings):
         """Width and depth; heads as in the encoder unless given."""
 

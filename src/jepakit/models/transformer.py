@@ -82,7 +82,7 @@ class Blocks(nn.ModuleList):
 
     def last_layers(self, tokens: Float[Tensor, "B N D"], num_layers: int) -> list[Tensor]:
         """The tokens after each of the last `num_layers` blocks, in order."""
-        outputs = []
+        outputs: list[Tensor] = []
         for block in self:
             if self.checkpointing and self.training:
                 tokens = checkpoint(block, tokens, use_reentrant=False)

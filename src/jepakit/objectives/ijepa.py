@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -21,7 +22,11 @@ from jepakit.models.tokens import take_tokens
 from jepakit.objectives.objective import Objective, StepOutput
 from jepakit.objectives.regularisers import RegulariserSettings, regulariser
 
-DISTANCES = {"smooth_l1": F.smooth_l1_loss, "l2": F.mse_loss, "l1": F.l1_loss}
+DISTANCES: dict[str, Callable[..., Tensor]] = {
+    "smooth_l1": F.smooth_l1_loss,
+    "l2": F.mse_loss,
+    "l1": F.l1_loss,
+}
 
 
 class IJepa(Objective):

@@ -177,8 +177,8 @@ class CheckpointFolder:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _remove_old(self) -> None:
-        passing = [s for s in self.steps() if not self._stays(s)]
-        for step in passing[: -self.settings.keep_last]:
+        old = self.steps()[: -self.settings.keep_last]
+        for step in [step for step in old if not self._stays(step)]:
             going = self.path / f".{self.at(step).name}.old.part"
             os.replace(self.at(step), going)  # first, so that no half of one is ever seen
             shutil.rmtree(going, ignore_errors=True)

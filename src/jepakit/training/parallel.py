@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,10 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jepakit.core.distributed import world_size
 
-
 # Positions are the same everywhere from the start; newer torch names the argument anew.
 _PARAMETERS = inspect.signature(DistributedDataParallel.__init__).parameters
-_BUFFERS_STAY = {
+_BUFFERS_STAY: dict[str, Any] = {
     "forward_sync_buffers" if "forward_sync_buffers" in _PARAMETERS else "broadcast_buffers": False
 }
 

@@ -23,9 +23,14 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old ä")
-    with pytest.raises(RuntimeError, match="power cut"), written_whole(path) as beside:
-        beside.write_text("half")
-        raise RuntimeError("power cut")
+
+    def write_half() -> None:
+        with written_whole(path) as beside:
+            beside.write_text("half")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_half()
     assert path.read_text(encoding="utf-8") == "old ä"
     assert list(tmp_path.iterdir()) == [path]
 

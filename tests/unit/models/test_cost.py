@@ -60,7 +60,7 @@ def test_state_is_weights_gradients_moments_and_the_target() -> None:
     batch = Batch(torch.randn(2, 3, 24, 32), masks, torch.full((2,), -1), torch.arange(2))
     objective(batch).loss.backward()
     optimizer.step()
-    held = [p for p in objective.parameters()]
+    held = list(objective.parameters())
     held += [p.grad for p in objective.parameters() if p.grad is not None]
     held += [m for s in optimizer.state.values() for m in s.values() if m.ndim]
     assert state_bytes(encoder, predictor) == sum(t.numel() * t.element_size() for t in held)

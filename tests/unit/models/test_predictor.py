@@ -103,7 +103,7 @@ def test_checkpointing_changes_nothing_but_memory(context: Tensor) -> None:
 def test_heads_are_the_encoders_unless_given() -> None:
     assert tiny().predictor_blocks[0].attn.num_heads == 2
     assert tiny(num_heads=4).predictor_blocks[0].attn.num_heads == 4
-    with pytest.raises(ValueError, match="set predictor.num_heads to a divisor of 8"):
+    with pytest.raises(ValueError, match=r"set predictor\.num_heads to a divisor of 8"):
         tiny(num_heads=3)
 
 

@@ -126,5 +126,5 @@ def test_terms_are_computed_in_fp32_whatever_comes_in(kind: str, pooled: torch.T
 @pytest.mark.parametrize("kind", ["vicreg", "sigreg"])
 def test_one_picture_is_too_few(kind: str) -> None:
     term = regulariser(RegulariserSettings(kind=kind))
-    with pytest.raises(ValueError, match="at least 2 pictures per micro-batch: raise batch.size"):
+    with pytest.raises(ValueError, match=r"at least 2 pictures per micro-batch: raise batch\.size"):
         term(torch.randn(1, 4))

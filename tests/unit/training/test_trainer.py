@@ -19,6 +19,7 @@ from torch import Tensor
 from jepakit.core.distributed import Place
 from jepakit.core.errors import RunFailed
 from jepakit.core.tensors import Batch
+from jepakit.data.loader import TrainingStream
 from jepakit.runs.assemble import assemble
 from jepakit.runs.config import RunConfig
 from jepakit.runs.yaml_file import apply_overrides, check
@@ -198,7 +199,7 @@ def test_on_a_gpu_a_bad_step_ends_the_run_at_the_next_one(
         trainer.health, "_post", lambda step, verdict: (step, verdict.clone(), PretendEvent())
     )
     spoil(trainer, step=3)
-    with pytest.raises(RunFailed, match="not finite at step 3.*held 4 pictures"):
+    with pytest.raises(RunFailed, match=r"not finite at step 3.*held 4 pictures"):
         trainer.run()
     assert trainer.step == 4
     assert trainer.checkpoints.steps() == []
@@ -231,14 +232,14 @@ def test_a_last_checkpoint_that_cannot_be_written_is_a_failure(
 ) -> None:
     trainer = assembled("checkpoint.every_steps=null")
     monkeypatch.setattr(checkpoint, "save_file", full_disk)
-    with pytest.raises(RunFailed, match="step 8 could not be saved.*Make room"):
+    with pytest.raises(RunFailed, match=r"step 8 could not be saved.*Make room"):
         trainer.run()
 
 
-class FailingStream:
+class FailingStream(TrainingStream):
     """A stream that ends in an error after some steps."""
 
-    def __init__(self, stream: Any, error: Exception, after: int) -> None:
+    def __init__(self, stream: TrainingStream, error: Exception, after: int) -> None:
         self.stream, self.error, self.after = stream, error, after
         self.steps_per_epoch = stream.steps_per_epoch
 
@@ -254,7 +255,7 @@ class FailingStream:
 
 def test_when_pictures_fail_what_was_learned_is_saved(assembled: Assembled) -> None:
     trainer = assembled("checkpoint.every_steps=null")
-    trainer.stream = FailingStream(trainer.stream, ValueError("too many are broken"), after=3)  # type: ignore[assignment]
+    trainer.stream = FailingStream(trainer.stream, ValueError("too many are broken"), after=3)
     with pytest.raises(ValueError, match="too many are broken"):
         trainer.run()
     assert trainer.checkpoints.steps() == [3]
@@ -271,14 +272,14 @@ def test_what_the_machine_does_is_told_in_a_sentence(
     assembled: Assembled, error: RuntimeError, told: str
 ) -> None:
     trainer = assembled()
-    trainer.stream = FailingStream(trainer.stream, error, after=3)  # type: ignore[assignment]
+    trainer.stream = FailingStream(trainer.stream, error, after=3)
     with pytest.raises(RunFailed, match=told):
         trainer.run()
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(assembled: Assembled) -> None:
     trainer = assembled()
-    trainer.stream = FailingStream(trainer.stream, RuntimeError("shapes"), after=0)  # type: ignore[assignment]
+    trainer.stream = FailingStream(trainer.stream, RuntimeError("shapes"), after=0)
     with pytest.raises(RuntimeError, match="shapes") as error:
         trainer.run()
     assert not isinstance(error.value, RunFailed)

@@ -1,0 +1,61 @@
+"""`jepa doctor`: what can be known before a run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jepakit.cli import main
+
+Jepa = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JEPAKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("JEPAKIT_TRACEBACK", raising=False)
+
+
+def doctor(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", *words])
+    return int(ended.value.code or 0)
+
+
+def test_a_run_that_can_begin(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert doctor(tiny.name, "data.num_workers=0") == 0
+    told = capfd.readouterr().out
+    for what in ("device", "model", "pictures", "memory", "disk", "time"):
+        assert f"│ {what} " in told
+    assert "images/s: an epoch takes" in " ".join(told.replace("│", " ").split())
+    assert sorted(path.name for path in tiny.parent.iterdir()) == ["tiny.yaml"]  # it left nothing
+
+
+def test_without_a_config_it_examines_what_would_be_chosen(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    small = ["encoder.width=64", "encoder.num_heads=2", "encoder.depth=1", "batch.size=4"]
+    assert doctor(*small, "data.num_workers=0", "predictor.num_heads=1") == 0
+    told = capfd.readouterr().out
+    assert "Chosen for these pictures and this device" in told
+    assert "built-in procedural scenes" in told
+    assert "│ time " in told
+
+
+def test_a_run_that_cannot_begin(
+    tiny: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jepakit.runs.preflight.free_memory", lambda device: 1000)
+    assert doctor(tiny.name, "data.num_workers=0") == 1
+    told = capfd.readouterr().out
+    assert "set batch.device=4" in " ".join(told.replace("│", " ").split())
+    assert "│ time " not in told
+
+
+def test_a_mistake_is_one_sentence(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert doctor(tiny.name, "batch.sise=3") == 2
+    assert "did you mean 'batch.size'?" in capfd.readouterr().err

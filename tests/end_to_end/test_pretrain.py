@@ -1,0 +1,131 @@
+"""`jepa pretrain` from the command line to the run folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from jepakit.runs.config import RunConfig
+from jepakit.runs.yaml_file import check, read_yaml
+
+Jepa = Callable[..., Any]
+
+
+def pictures(folder: Path, count: int, side: int = 28, seed: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        pixels = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_what_a_finished_run_leaves(finished: Path) -> None:
+    config = check(RunConfig, read_yaml(finished / "config.yaml"))
+    assert config.batch.size == 16
+    assert config.masking.kind == "multiblock"  # resolved: the file that was given is silent
+    names = {path.name for path in (finished / "checkpoints").iterdir()}
+    assert names == {"step-00000039", "step-00000040"}
+    facts = json.loads((finished / "checkpoints/step-00000040/facts.json").read_text())["facts"]
+    assert facts["step"] == 40
+    assert facts["device_batch"] == 8
+    assert (finished / "log.txt").exists()
+
+
+def test_the_same_command_on_a_finished_run_says_so(
+    jepa: Jepa, tiny: Path, finished_copy: Path
+) -> None:
+    before = (finished_copy / "metrics.csv").read_bytes()
+    command = jepa("pretrain", tiny.name, folder=tiny.parent)
+    assert command.wait() == 0
+    assert "This run is finished: run holds all 40 steps." in command.said
+    assert (finished_copy / "metrics.csv").read_bytes() == before
+    names = {path.name for path in (finished_copy / "checkpoints").iterdir()}
+    assert names == {"step-00000039", "step-00000040"}
+
+    command = jepa("pretrain", tiny.name, "encoder.depth=3", "seed=7", folder=tiny.parent)
+    assert command.wait() == 2
+    assert "run holds a run with other settings" in command.errors
+    assert "encoder.depth: 2 -> 3; seed: 0 -> 7" in command.errors
+    assert "folder=NEW" in command.errors
+
+
+def test_a_second_run_on_the_folder_is_refused(jepa: Jepa, tiny: Path) -> None:
+    first = jepa("pretrain", tiny.name, "optimization.epochs=1000", folder=tiny.parent)
+    while not (tiny.parent / "run/metrics.csv").exists():
+        assert first.is_running(), first.said
+    second = jepa("pretrain", tiny.name, "optimization.epochs=1000", folder=tiny.parent)
+    assert second.wait() == 2
+    assert "another run is writing into run: wait for it, or choose folder=NEW" in second.errors
+    assert first.is_running()
+    first.kill()
+
+
+def test_changed_pictures_are_refused_unless_that_is_wanted(jepa: Jepa, tmp_path: Path) -> None:
+    pictures(tmp_path / "pets", 10)
+    # So small that the whole of it is seconds, yet chosen by itself but for these.
+    words = ["encoder.width=64", "encoder.num_heads=2", "encoder.depth=1", "predictor.num_heads=1"]
+    words += ["optimization.epochs=2", "checkpoint.every_steps=1", "logging.tensorboard=false"]
+    first = jepa("pretrain", "--data", "pets", *words, folder=tmp_path)
+    assert first.wait() == 0, first.said
+    assert "Chosen for these pictures and this device" in first.said
+    assert "10 pictures, shorter side 28 px, on cpu" in " ".join(
+        first.said.replace("│", " ").split()
+    )
+    assert "Finished: runs/pets" in first.said
+    run = tmp_path / "runs/pets"
+    shutil.rmtree(run / "checkpoints/step-00000010")
+    pictures(tmp_path / "pets", 12, seed=1)
+
+    again = jepa("pretrain", "--data", "pets", *words, folder=tmp_path)
+    assert again.wait() == 2
+    assert "the pictures changed since the run began (now 12)" in again.errors
+    assert "data.allow_changed=true" in again.errors
+    wanted = jepa("pretrain", "--data", "pets", *words, "data.allow_changed=true", folder=tmp_path)
+    assert wanted.wait() == 0, wanted.said
+    assert "continuing at step 9" in wanted.said
+
+
+def test_a_loss_that_is_not_finite_ends_with_code_3(jepa: Jepa, tiny: Path) -> None:
+    words = ["optimization.lr=1e30", "optimization.start_lr=1e30", "checkpoint.every_steps=1"]
+    command = jepa("pretrain", tiny.name, *words, folder=tiny.parent)
+    assert command.wait() == 3
+    sentence = command.errors.splitlines()[-1]
+    assert "is not finite at step" in sentence
+    assert "The batch held 16 pictures, among them scene" in sentence
+    assert "Traceback" not in command.said
+    newest = max((tiny.parent / "run/checkpoints").iterdir())
+    assert all(
+        bool(torch.isfinite(value).all())
+        for value in load_file(newest / "state.safetensors").values()
+        if value.is_floating_point()
+    )
+
+
+def test_two_processes_on_one_machine(jepa: Jepa, tiny: Path) -> None:
+    words = ["--devices", "cpu", "cpu", "optimization.epochs=1"]
+    command = jepa("pretrain", tiny.name, *words, folder=tiny.parent)
+    assert command.wait() == 0, command.said
+    assert "on 2 processes" in command.said
+    facts = (tiny.parent / "run/checkpoints/step-00000006/facts.json").read_text()
+    assert json.loads(facts)["facts"]["world_size"] == 2
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_while_everything_is_being_prepared_ends_quietly(
+    jepa: Jepa, tiny: Path, name: str
+) -> None:
+    command = jepa("pretrain", tiny.name, folder=tiny.parent)
+    command.send(signal.Signals[name])
+    assert command.wait() in (-signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert "Traceback" not in command.said
