@@ -20,7 +20,7 @@ import torch
 
 from jepakit.core.distributed import Place, join, leave
 
-SECONDS = 300  # until a group that hangs is ended; on a free machine a few are enough
+SECONDS = 600  # until a group that hangs is ended; on a free machine a few are enough
 
 
 def run(function: Callable[..., Any], world_size: int, *arguments: str) -> list[Any]:

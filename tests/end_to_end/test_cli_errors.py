@@ -103,7 +103,7 @@ def test_what_was_refused_can_be_corrected_in_the_same_folder(
 
 
 def test_printed_settings_are_the_same_when_read_again(capfd: pytest.CaptureFixture[str]) -> None:
-    words = ["folder=1e5", "masking.kind=random", "optimization.lr=1e-3"]
+    words = ["folder='1e5'", "masking.kind=random", "optimization.lr=1e-3"]
     assert run("pretrain", "tiny.yaml", *words, "--print") == 0
     printed = capfd.readouterr().out
     Path("x.yaml").write_text(printed)

@@ -39,10 +39,12 @@ def test_without_a_config_it_examines_what_would_be_chosen(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     small = ["encoder.width=64", "encoder.num_heads=2", "encoder.depth=1", "batch.size=4"]
-    assert doctor(*small, "data.num_workers=0", "predictor.num_heads=1") == 0
-    told = capfd.readouterr().out
+    small += ["predictor.num_heads=1", "monitors.probe_train=8", "monitors.probe_test=8"]
+    small += ["data.num_workers=0", "data.normalization=imagenet"]
+    assert doctor(*small) == 0
+    told = " ".join(capfd.readouterr().out.split())
     assert "Chosen for these pictures and this device" in told
-    assert "built-in procedural scenes" in told
+    assert "no --data given" in told
     assert "│ time " in told
 
 

@@ -78,8 +78,9 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()
         gathered = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(gathered, rows.contiguous())
+        dist.all_gather(gathered, rows)
         return torch.cat(gathered)
 
     @staticmethod

@@ -266,3 +266,13 @@ def test_impossible_settings_are_refused(settings: dict[str, object], hint: str)
 def test_colours_are_those_of_the_task() -> None:
     assert scenes().tasks["nearest_colour"] == COLOURS
     assert len(COLOURS) == 8
+
+
+def test_without_textures_the_objects_and_labels_stay() -> None:
+    textured = ProceduralScenes(ProceduralScenes.Settings(num_pictures=3))
+    plain = ProceduralScenes(ProceduralScenes.Settings(num_pictures=3, textures=False))
+    assert plain.fingerprint() != textured.fingerprint()
+    for index in range(3):
+        assert plain.labels(index) == textured.labels(index)
+        assert plain.scene(index).background.ground.pattern == "plain"
+        assert plain.scene(index).background.wall.pattern == "plain"

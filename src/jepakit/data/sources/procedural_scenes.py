@@ -41,6 +41,7 @@ class ProceduralScenes(Source):
             (64, 64), description="height and width in pixels, or one side"
         )
         seed: int = Field(0, ge=0, description="another seed gives other scenes")
+        textures: bool = Field(True, description="false = plain floor and wall: an easier world")
         num_objects: tuple[int, int] = Field((FEWEST, MOST), description="fewest and most objects")
 
         @field_validator("size", mode="before")
@@ -96,7 +97,8 @@ class ProceduralScenes(Source):
 
     def scene(self, index: int) -> Scene:
         """Everything that scene `index` holds."""
-        return draw_scene(self._random(index), self.settings.num_objects)
+        scene = draw_scene(self._random(index), self.settings.num_objects)
+        return scene if self.settings.textures else scene.without_textures()
 
     def labels(self, index: int) -> dict[str, int | float]:
         """The exact answers to the probing tasks, without rendering.

@@ -7,7 +7,7 @@ looks towards the origin. Colours are linear light.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Triple = tuple[float, float, float]
 
@@ -121,6 +121,12 @@ class Scene:
     light: Light
     background: Background
     objects: tuple[SceneObject, ...]
+
+    def without_textures(self) -> Scene:
+        """The same scene with a plain floor and wall."""
+        ground = replace(self.background.ground, pattern="plain")
+        wall = replace(self.background.wall, pattern="plain")
+        return replace(self, background=replace(self.background, ground=ground, wall=wall))
 
     @property
     def nearest(self) -> SceneObject:
