@@ -1,0 +1,171 @@
+"""From a RunConfig to a trainer: the only place that knows all families."""
+
+from __future__ import annotations
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from jepakit.core.devices import choose_precision
+from jepakit.core.distributed import Place
+from jepakit.core.files import write_text
+from jepakit.data.loader import TrainingStream
+from jepakit.data.normalization import Normalizer
+from jepakit.data.sources import Source
+from jepakit.data.views import RandomView
+from jepakit.runs.config import RunConfig
+from jepakit.runs.folder import RunFolder
+from jepakit.runs.networks import Networks, build_networks, choose_device_batch
+from jepakit.runs.pictures import (
+    check_data,
+    choose_num_workers,
+    open_source,
+    open_statistics,
+    open_validation,
+    probe_pictures,
+)
+from jepakit.runs.reference_files import first_step, reference_outputs
+from jepakit.training.checkpoint import CheckpointFolder, restore
+from jepakit.training.metrics_log import MetricsLog
+from jepakit.training.monitors import FeatureCache, Monitor, ProbePictures
+from jepakit.training.monitors.collapse import Collapse
+from jepakit.training.monitors.gradients import Gradients
+from jepakit.training.monitors.masks import Masks
+from jepakit.training.monitors.online_probe import OnlineProbe
+from jepakit.training.monitors.position_collapse import PositionCollapse
+from jepakit.training.monitors.target_distance import TargetDistance
+from jepakit.training.monitors.throughput import Throughput
+from jepakit.training.optimizer import Schedules, build_optimizer
+from jepakit.training.parallel import parallelise
+from jepakit.training.reporting import Pace, Reporter
+from jepakit.training.trainer import Trainer
+
+
+def assemble(
+    config: RunConfig, place: Place, device: torch.device, console: Console
+) -> tuple[Trainer, Networks]:
+    """A trainer at the run's beginning, or where its newest checkpoint ends."""
+    folder = RunFolder(config.folder)
+    precision = choose_precision(device, config.precision)
+    source = open_source(config.data.source, config, folder)
+    checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint)
+    state = checkpoints.load_newest()
+    check_data(config, state, source)
+    statistics = open_statistics(config, source, folder)
+    normaliser = Normalizer(statistics).to(device)
+
+    networks = build_networks(config, source.num_channels, device)
+    objective = networks.objective
+    optimizer = build_optimizer(objective, config.optimization, device)
+    schedules = Schedules(config.optimization, max(1, len(source) // config.batch.size))
+    if state is not None:
+        restore(state, objective, optimizer)
+        step = state.step
+    else:
+        step = first_step(config, objective, optimizer, schedules.steps_per_epoch)
+    device_batch = choose_device_batch(config, networks, place, device, precision, state)
+    if config.compile:
+        objective.compile()
+    num_workers = choose_num_workers(config, place, device)
+    stream = TrainingStream(
+        source,
+        RandomView(config.data.view),
+        networks.masking,
+        seed=config.seed,
+        batch_size=config.batch.size,
+        rank=place.rank,
+        world_size=place.world_size,
+        micro_batches=config.batch.size // place.world_size // device_batch,
+        num_workers=num_workers,
+        start_step=step,
+        total_steps=schedules.num_steps,
+        pin_memory=device.type == "cuda",
+        broken_file=folder.broken_pictures,
+        max_broken_share=config.data.max_broken_share,
+    )
+    if place.is_first:
+        write_text(folder.statistics, statistics.model_dump_json())
+    pace = Pace(config.batch.size, step)
+    reporter = Reporter(
+        objective=objective,
+        schedules=schedules,
+        steps_per_epoch=stream.steps_per_epoch,
+        pace=pace,
+        monitors=_monitors(config, folder, networks, source, normaliser, num_workers)
+        if place.is_first
+        else [],
+        metrics=MetricsLog(folder.path, config.logging, step) if place.is_first else None,
+        every=config.logging.every,
+        device=str(device),
+        console=console,
+    )
+    trainer = Trainer(
+        objective=objective,
+        module=parallelise(objective, device),
+        optimizer=optimizer,
+        schedules=schedules,
+        source=source,
+        stream=stream,
+        pace=pace,
+        normalise=normaliser,
+        device=device,
+        precision=precision,
+        checkpoints=checkpoints,
+        is_first=place.is_first,
+        step=step,
+        seed=config.seed,
+        clip_gradients=config.optimization.clip_gradients,
+        observers=[
+            reporter,
+            *reference_outputs(
+                config,
+                objective=objective,
+                optimizer=optimizer,
+                schedules=schedules,
+                steps_per_epoch=stream.steps_per_epoch,
+                device_batch=device_batch,
+                place=place,
+                device=device,
+            ),
+        ],
+        facts={
+            "data": source.fingerprint(),
+            "device_batch": device_batch,
+            "world_size": place.world_size,
+            "config": config.model_dump(mode="json"),
+            "classes": list(source.classes),
+            "num_channels": source.num_channels,
+            "normalization": statistics.model_dump(),
+        },
+    )
+    return trainer, networks
+
+
+def _monitors(
+    config: RunConfig,
+    folder: RunFolder,
+    networks: Networks,
+    source: Source,
+    normaliser: nn.Module,
+    num_workers: int,
+) -> list[Monitor]:
+    held_out = open_validation(config, source, folder)
+    probe = probe_pictures(config, source, held_out, normaliser)
+    return build_monitors(config, networks, probe, num_workers)
+
+
+def build_monitors(
+    config: RunConfig, networks: Networks, probe: ProbePictures, num_workers: int
+) -> list[Monitor]:
+    """All monitors that are not switched off."""
+    m, features = config.monitors, FeatureCache(probe)
+    monitors: list[Monitor] = [
+        Collapse(m.collapse, features, networks.masking),
+        PositionCollapse(m.position_collapse, probe, networks.masking),
+        OnlineProbe(m.online_probe, features),
+        Masks(m.masks),
+        TargetDistance(m.target_distance),
+        Gradients(m.gradients),
+        Throughput(m.throughput, networks.flops.total, None, num_workers),
+    ]
+    return [monitor for monitor in monitors if monitor.every]

@@ -1,0 +1,182 @@
+"""`jepa pretrain --data FOLDER`: sensible settings for these pictures on this device, with reasons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from jepakit.core.devices import choose_device
+from jepakit.core.randomness import generator
+from jepakit.data.sources import build_source
+from jepakit.data.sources.image_folder import ImageFolder, find_splits
+from jepakit.data.sources.procedural_scenes import ProceduralScenes
+from jepakit.data.sources.source import BrokenPicture, Source
+
+NUM_LOOKED_AT = 64
+FEWEST = 2  # pictures; fewer cannot differ from each other
+FEW, MANY = 100_000, 500_000  # pictures: below FEW the data is small, above MANY it is large
+
+
+@dataclass
+class Choices:
+    """Settings chosen so far, and why."""
+
+    content: dict[str, Any] = field(default_factory=dict)
+    reasons: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def take(self, name: str, value: Any, why: str) -> None:
+        """Choose a setting."""
+        place = self.content
+        *path, last = name.split(".")
+        for key in path:
+            place = place.setdefault(key, {})
+        place[last] = value
+        self.reasons.append((name, str(value), why))
+
+    def table(self) -> Table:
+        """What was chosen and why."""
+        table = Table(title="Chosen for these pictures and this device", title_justify="left")
+        for heading in ("setting", "value", "why"):
+            table.add_column(heading, overflow="fold")
+        for row in self.reasons:
+            table.add_row(*row)
+        return table
+
+
+def choose(
+    data: Path | None, devices: Sequence[str], epochs: float | None = None
+) -> tuple[dict[str, Any], Table]:
+    """Settings for the pictures in a folder (without one: procedural scenes).
+
+    `epochs`, if they are known already, decide on the schedule.
+    """
+    chosen = Choices()
+    device = choose_device(devices[0] if devices else "auto")
+    source = _choose_source(chosen, data)
+    if len(source) < FEWEST:
+        raise ValueError(f"{data} holds {len(source)} picture: add some, {FEWEST} are the fewest")
+    shorter, grey = look_at(source)
+    if grey and data is not None:
+        chosen.take("data.source.channels", 1, "all pictures looked at are grey")
+    _choose_held_out(chosen, data)
+    _choose_size(chosen, shorter, len(source), device)
+    _choose_schedule(chosen, len(source), device, epochs)
+    chosen.take("folder", _folder_name(data), "continue with the same command")
+    return chosen.content, chosen.table()
+
+
+def look_at(source: Source) -> tuple[int, bool]:
+    """The median shorter side of a sample of the pictures, and whether all of them are grey."""
+    chosen = generator(0, "look").choice(
+        len(source), min(NUM_LOOKED_AT, len(source)), replace=False
+    )
+    sides, grey, reason = [], True, ""
+    for index in chosen:
+        try:
+            picture = source.sample(int(index)).picture
+        except BrokenPicture as error:
+            reason = str(error)
+            continue
+        sides.append(min(picture.shape[:2]))
+        grey = grey and bool((picture == picture[:, :, :1]).all())
+    if not sides:
+        raise ValueError(f"none of {len(chosen)} pictures can be read, e.g. {reason}")
+    return int(np.median(sides)), grey
+
+
+def held_out_part(path: Path) -> str | None:
+    """The part of a folder, beside `train`, that has the same classes; None if there is none."""
+    classes = ImageFolder(ImageFolder.Settings(path=path)).classes
+    splits = find_splits(path)
+    for name in [splits[kind].name for kind in ("val", "test") if kind in splits]:
+        try:
+            part = ImageFolder(ImageFolder.Settings(path=path, split=name))
+        except ValueError:  # it holds no pictures
+            continue
+        if part.classes == classes:
+            return name
+    return None
+
+
+def _choose_source(chosen: Choices, data: Path | None) -> Source:
+    if data is None:
+        chosen.take("data.source.kind", "scenes", "no --data given: built-in procedural scenes")
+        return build_source(ProceduralScenes.Settings())
+    path = data.expanduser()
+    source = build_source(ImageFolder.Settings(path=path))
+    chosen.take("data.source.kind", "folder", "--data")
+    chosen.content["data"]["source"]["path"] = str(path)
+    return source
+
+
+def _choose_held_out(chosen: Choices, data: Path | None) -> None:
+    """Pictures that judge the online probe and are never trained on."""
+    if data is None:
+        chosen.take("data.validation.kind", "scenes", "scenes that training never sees")
+        held_out = {"first": 20_000, "num_pictures": 2_000}
+        chosen.content["data"]["validation"].update(held_out)
+        return
+    part = held_out_part(data.expanduser())
+    if part:
+        chosen.take("data.validation.kind", "folder", f"{part}/ judges the online probe")
+        chosen.content["data"]["validation"] = {**chosen.content["data"]["source"], "split": part}
+
+
+def _choose_size(chosen: Choices, shorter: int, count: int, device: torch.device) -> None:
+    told = f"{count} pictures, shorter side {shorter} px, on {device.type}"
+    if device.type == "cuda" and shorter >= 128:
+        name, depth = ("vit_base", 6) if count >= MANY else ("vit_small", 6)
+        chosen.take("data.view.size", 224, f"the usual size; {told}")
+        chosen.take("encoder.size", name, "as large as that many pictures feed")
+        chosen.take("encoder.patch", 16, "a grid of 14 x 14")
+        chosen.take("predictor.depth", depth, "the paper's for ViT-B")
+        return
+    size = 64 if shorter >= 48 else max(24, shorter // 8 * 8)
+    patch = 8 if size >= 48 else 4
+    width = 384 if device.type == "cuda" else 192
+    chosen.take("data.view.size", size, f"trains in reasonable time; {told}")
+    chosen.take("encoder.patch", patch, f"a grid of {size // patch} x {size // patch}")
+    chosen.take("encoder.width", width, "a small ViT learns well from small pictures")
+    chosen.take("encoder.depth", 6, "see width")
+    chosen.take("encoder.num_heads", width // 64, "64 numbers per head")
+    chosen.take("predictor.width", width // 2, "half of the encoder's width")
+    chosen.take("predictor.depth", 3, "a deep predictor on little data learns in its place")
+    chosen.content["encoder"]["size"] = None
+    chosen.content["predictor"]["num_heads"] = width // 64
+
+
+def _choose_schedule(
+    chosen: Choices, count: int, device: torch.device, epochs: float | None
+) -> None:
+    on_gpu = device.type == "cuda"
+    wanted = (2048 if count >= MANY else 512) if on_gpu else 128
+    batch = wanted if count >= 8 * wanted else max(2, 2 ** int(np.log2(max(count / 8, 2))))
+    views = 30_000_000 if on_gpu else 300_000
+    if epochs is None:
+        epochs = int(np.clip(round(views / count), 10 if on_gpu else 1, 600 if on_gpu else 200))
+        why = f"about {epochs * count:,} views in all"
+    else:
+        why = "as you wrote"
+    chosen.take("batch.size", batch, "small batches make more steps" if batch < 2048 else "paper")
+    chosen.take("optimization.epochs", epochs, why)
+    chosen.take("optimization.warmup_epochs", epochs / 10, "a tenth of the run")
+    chosen.take("optimization.lr", 1e-3, "the paper's")
+    if count < FEW:
+        why = "without it features collapse on small data (docs/guides/small-data.md)"
+        chosen.take("objective.regulariser.kind", "vicreg", why)
+        chosen.take("objective.regulariser.weight", 0.05, "best of .01 and .05 in trials")
+        chosen.take("objective.ema", [0.99, 1.0], "few steps: targets must follow sooner")
+        chosen.take("objective.ema_cap", 0.9999, "targets never stand still")
+    chosen.take("data.normalization", "data", "measured on the pictures")
+
+
+def _folder_name(data: Path | None) -> str:
+    name = "scenes" if data is None else data.expanduser().resolve().name
+    return f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', name) or 'pictures'}"

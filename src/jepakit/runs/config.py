@@ -1,0 +1,174 @@
+"""RunConfig: one run completely described, checked, and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from jepakit.core.settings import Settings
+from jepakit.data.normalization import Normalization
+from jepakit.data.sources import SourceSettings
+from jepakit.data.sources.procedural_scenes import ProceduralScenes
+from jepakit.data.views import RandomView
+from jepakit.masking import MaskingSettings
+from jepakit.masking.multiblock import MultiBlock
+from jepakit.models import Encoder, Predictor
+from jepakit.models.patches import as_pair
+from jepakit.objectives import IJepa
+from jepakit.training.checkpoint import CheckpointSettings
+from jepakit.training.metrics_log import LoggingSettings
+from jepakit.training.monitors.collapse import Collapse
+from jepakit.training.monitors.gradients import Gradients
+from jepakit.training.monitors.masks import Masks
+from jepakit.training.monitors.online_probe import OnlineProbe
+from jepakit.training.monitors.position_collapse import PositionCollapse
+from jepakit.training.monitors.target_distance import TargetDistance
+from jepakit.training.monitors.throughput import Throughput
+from jepakit.training.optimizer import OptimizationSettings
+from jepakit.training.reference_outputs import ReferenceOutputSettings
+
+
+class DataSettings(Settings):
+    """Which pictures, and how they are looked at."""
+
+    source: SourceSettings = ProceduralScenes.Settings()
+    validation: SourceSettings | None = Field(
+        None, description="held-out pictures for the online probe; null = a part of the source"
+    )
+    view: RandomView.Settings = RandomView.Settings()
+    normalization: Normalization = "imagenet"
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="processes that load pictures"
+    )
+    keep_decoded: bool = Field(
+        False, description="decode every picture once and keep the pixels on disk"
+    )
+    max_broken_share: float = Field(
+        0.01, ge=0, le=1, description="the run stops above this share of unreadable pictures"
+    )
+    allow_changed: bool = Field(
+        False, description="continue although the pictures changed since the run began"
+    )
+
+
+class BatchSettings(Settings):
+    """How many pictures a step sees, and how many a device holds at once."""
+
+    size: int = Field(2048, ge=1, description="global: over all processes and accumulation")
+    device: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="per device and forward pass; auto = the largest that fits"
+    )
+
+
+class MonitorSettings(Settings):
+    """How often each monitor looks (`every`, in steps; 0 = never), and at how many pictures."""
+
+    probe_train: int = Field(512, ge=2, description="pictures the online probe learns from")
+    probe_test: int = Field(512, ge=2, description="pictures the online probe is judged on")
+    collapse: Collapse.Settings = Collapse.Settings()
+    position_collapse: PositionCollapse.Settings = PositionCollapse.Settings()
+    online_probe: OnlineProbe.Settings = OnlineProbe.Settings()
+    masks: Masks.Settings = Masks.Settings()
+    target_distance: TargetDistance.Settings = TargetDistance.Settings()
+    gradients: Gradients.Settings = Gradients.Settings()
+    throughput: Throughput.Settings = Throughput.Settings()
+
+
+class RunConfig(Settings):
+    """Everything that decides what a run does. The defaults are the paper's recipe."""
+
+    folder: Path = Field(Path("runs/ijepa"), description="where the run writes; continues there")
+    seed: int = Field(0, ge=0)
+    devices: tuple[str, ...] = Field(("auto",), min_length=1, description="one process each")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = Field(False, description="torch.compile the objective as one graph")
+    data: DataSettings = DataSettings()
+    masking: MaskingSettings = MultiBlock.Settings()
+    encoder: Encoder.Settings = Encoder.Settings()
+    predictor: Predictor.Settings = Predictor.Settings()
+    objective: IJepa.Settings = IJepa.Settings()
+    optimization: OptimizationSettings = OptimizationSettings()
+    batch: BatchSettings = BatchSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    logging: LoggingSettings = LoggingSettings()
+    monitors: MonitorSettings = MonitorSettings()
+    reference_outputs: ReferenceOutputSettings | None = Field(
+        None, description="also write the reference implementation's log and checkpoints"
+    )
+
+    @field_validator("folder")
+    @classmethod
+    def _without_tilde(cls, folder: Path) -> Path:
+        return folder.expanduser()
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _by_name(cls, devices: Any) -> Any:
+        """`cpu` for one device, and numbers for CUDA devices."""
+        listed = devices if isinstance(devices, (list, tuple)) else [devices]
+        return [str(device) for device in listed]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RunConfig:
+        height, width = self.data.view.size
+        rows, columns = as_pair(self.encoder.patch)
+        if height % rows or width % columns:
+            raise ValueError(
+                f"data.view.size={[height, width]} does not divide into patches of "
+                f"{rows} x {columns}: set data.view.size="
+                f"[{max(1, height // rows) * rows},{max(1, width // columns) * columns}]"
+            )
+        if self.optimization.warmup_epochs > self.optimization.epochs:
+            raise ValueError(
+                f"optimization.warmup_epochs={self.optimization.warmup_epochs:g} is longer than "
+                f"the run: set it to at most optimization.epochs={self.optimization.epochs:g}"
+            )
+        return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens in a view."""
+        (height, width), (rows, columns) = self.data.view.size, as_pair(self.encoder.patch)
+        return height // rows, width // columns
+
+
+# What may differ between two descriptions of the same learning.
+FREE_TO_CHANGE = (
+    *("folder", "devices", "checkpoint", "logging", "monitors", "reference_outputs"),
+    *("batch.device", "data.num_workers", "data.validation", "data.allow_changed"),
+    "data.max_broken_share",
+)
+# What may also differ when a run is continued: how it is computed, and where the pictures are
+# (that they are the same ones is seen by their fingerprint).
+FREE_TO_CONTINUE = (
+    *FREE_TO_CHANGE,
+    *("compile", "encoder.checkpointing", "predictor.checkpointing"),
+    *("data.source.path", "data.source.index_cache"),
+)
+
+
+def differences(
+    before: RunConfig, now: RunConfig, free: Sequence[str] = FREE_TO_CHANGE
+) -> list[str]:
+    """`name: before -> now` for each setting that differs and is not free to."""
+    old, new = (_flat(c.model_dump(mode="json")) for c in (before, now))
+    names = sorted(old.keys() | new.keys())
+    return [
+        f"{name}: {old.get(name)} -> {new.get(name)}"
+        for name in names
+        if old.get(name) != new.get(name)
+        and not any(name == part or name.startswith(f"{part}.") for part in free)
+    ]
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in content.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,47 @@
+"""The run folder: what lies where, and who may write into it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class RunFolder:
+    """Names of everything that a run leaves behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.log = path / "log.txt"
+        self.metrics = path / "metrics.csv"
+        self.checkpoints = path / "checkpoints"
+        self.broken_pictures = path / "broken_pictures.csv"
+        self.statistics = path / "normalization.json"
+        self.decoded = path / "decoded"
+        self.scores = path / "scores.json"
+        self.page = path / "report.html"
+
+    def holds_checkpoints(self) -> bool:
+        """Whether something was learned in this folder: it has a checkpoint, readable or not."""
+        return any(not path.name.startswith(".") for path in self.checkpoints.glob("*step-*"))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for one run; a second one is refused. A killed run lets go of it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+") as lock:
+            try:
+                # Not flock: that one would be inherited, and held on, by loader processes that
+                # outlive a killed run for some seconds.
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise ValueError(
+                    f"another run is writing into {self.path}: wait for it, or choose folder=NEW"
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield

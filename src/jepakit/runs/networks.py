@@ -1,0 +1,119 @@
+"""The networks of a run, what a step of them costs, and how many pictures fit on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from jepakit.core.devices import Precision, choose_precision
+from jepakit.core.distributed import Place
+from jepakit.core.randomness import BatchRandom
+from jepakit.core.tensors import Batch
+from jepakit.masking import Masking, build_masking
+from jepakit.models import Encoder, Predictor
+from jepakit.models.cost import StepFlops, TokenCounts, activation_bytes, state_bytes, step_flops
+from jepakit.objectives import OBJECTIVES, Objective
+from jepakit.runs.config import RunConfig
+from jepakit.runs.device_batch import largest_that_fits
+from jepakit.training.checkpoint import State
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is trained, on its device, and what a step of it costs."""
+
+    objective: Objective
+    masking: Masking
+    flops: StepFlops
+    bytes_per_picture: float
+    state_bytes: int
+
+
+def build_networks(config: RunConfig, num_channels: int, device: torch.device) -> Networks:
+    """The objective with freshly initialised networks: the same for the same seed."""
+    torch.manual_seed(config.seed)
+    encoder = Encoder(config.encoder, num_channels, config.data.view.size)
+    predictor = Predictor(config.predictor, encoder)
+    masking = build_masking(config.masking, encoder.grid)
+    counts = usual_tokens(masking, config.seed)
+    precision = choose_precision(device, config.precision)
+    return Networks(
+        objective=OBJECTIVES[config.objective.kind](config.objective, encoder, predictor).to(
+            device
+        ),
+        masking=masking,
+        flops=step_flops(encoder, predictor, counts),
+        bytes_per_picture=activation_bytes(
+            encoder, predictor, counts, 2 if precision == "bf16" else 4
+        ),
+        state_bytes=state_bytes(encoder, predictor),
+    )
+
+
+def usual_tokens(masking: Masking, seed: int, num_steps: int = 32) -> TokenCounts:
+    """Average numbers of tokens over some steps of the sampler."""
+    drawn = [masking(2, BatchRandom(seed, step)) for step in range(num_steps)]
+    rows, columns = masking.grid
+
+    def mean(values: list[int]) -> int:
+        return round(sum(values) / len(values))
+
+    return TokenCounts(
+        grid=rows * columns,
+        contexts=drawn[0].context.shape[1],
+        context=mean([m.context.shape[2] for m in drawn]),
+        targets=drawn[0].targets.shape[1],
+        target=mean([m.targets.shape[2] for m in drawn]),
+    )
+
+
+def _largest_device_batch(
+    config: RunConfig,
+    networks: Networks,
+    place: Place,
+    device: torch.device,
+    precision: Precision,
+) -> int:
+    """Pictures per device and forward pass."""
+    per_process = config.batch.size // place.world_size
+    if config.batch.size % place.world_size:
+        raise ValueError(
+            f"batch.size={config.batch.size} does not divide over {place.world_size} processes: "
+            f"set batch.size={max(1, per_process) * place.world_size}"
+        )
+    if config.batch.device != "auto":
+        if per_process % min(config.batch.device, per_process):
+            raise ValueError(
+                f"batch.device={config.batch.device} does not divide the {per_process} pictures of "
+                f"a process: choose a divisor, or batch.device=auto"
+            )
+        return min(config.batch.device, per_process)
+
+    def trial(num_pictures: int) -> None:
+        objective = networks.objective
+        shape = (num_pictures, objective.kept_encoder().num_channels, *config.data.view.size)
+        masks = networks.masking(num_pictures, BatchRandom(config.seed, 0))
+        zeros = torch.zeros(num_pictures, dtype=torch.long)
+        batch = Batch(torch.zeros(shape), masks, zeros, zeros).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = objective(batch).loss
+        loss.backward()
+        objective.zero_grad()
+
+    return largest_that_fits(per_process, networks.bytes_per_picture, device, trial)
+
+
+def choose_device_batch(
+    config: RunConfig,
+    networks: Networks,
+    place: Place,
+    device: torch.device,
+    precision: Precision,
+    state: State | None,
+) -> int:
+    """As before if the run goes on with as many processes: then it stays bit for bit the same."""
+    if config.batch.device == "auto" and state is not None:
+        if state.facts["world_size"] == place.world_size:
+            return int(state.facts["device_batch"])
+    return _largest_device_batch(config, networks, place, device, precision)

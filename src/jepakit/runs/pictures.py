@@ -1,0 +1,110 @@
+"""The pictures of a run: its sources, their normalisation, and the sample for the monitors."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from jepakit.core.distributed import Place
+from jepakit.core.randomness import generator
+from jepakit.data.loader import evaluation_loader
+from jepakit.data.normalization import Statistics, choose_statistics
+from jepakit.data.sources import Source, SourceSettings, build_source
+from jepakit.data.sources.decoded import DecodedSource
+from jepakit.data.sources.folder_index import cache_root
+from jepakit.runs.config import RunConfig
+from jepakit.runs.folder import RunFolder
+from jepakit.training.checkpoint import State
+from jepakit.training.monitors import ProbePictures
+
+log = logging.getLogger(__name__)
+
+
+def open_source(settings: SourceSettings, config: RunConfig, folder: RunFolder) -> Source:
+    """A source, with its pixels kept decoded if the config says so."""
+    source = build_source(settings)
+    if not config.data.keep_decoded:
+        return source
+    return DecodedSource(
+        source, cache_root() / "decoded", num_workers=os.cpu_count() or 1, progress=_tell
+    )
+
+
+def _tell(done: int, total: int) -> None:
+    """A line per tenth of the pictures."""
+    if done * 10 // total != (done - 1) * 10 // total:
+        log.info("decoding pictures once: %d of %d", done, total)
+
+
+def open_statistics(config: RunConfig, source: Source, folder: RunFolder) -> Statistics:
+    """The run's normalisation: measured or chosen at its beginning, kept in its folder."""
+    if folder.statistics.exists():
+        return Statistics.model_validate_json(folder.statistics.read_text(encoding="utf-8"))
+    statistics = choose_statistics(config.data.normalization, source, config.seed)
+    return statistics
+
+
+def open_validation(config: RunConfig, source: Source, folder: RunFolder) -> Source | None:
+    """The held-out source, if there is one, with the same classes as the training source."""
+    if config.data.validation is None:
+        return None
+    held_out = open_source(config.data.validation, config, folder)
+    if held_out.classes != source.classes:
+        raise ValueError(
+            "data.validation has other classes than data.source: "
+            f"{list(held_out.classes)[:5]} … against {list(source.classes)[:5]} …"
+        )
+    return held_out
+
+
+def probe_pictures(
+    config: RunConfig, source: Source, held_out: Source | None, normaliser: nn.Module
+) -> ProbePictures:
+    """A fixed sample of pictures for the monitors: the same in every process and after resuming."""
+    sizes = (config.monitors.probe_train, config.monitors.probe_test)
+    order = generator(config.seed, "probe").permutation(len(source)).tolist()
+    if held_out is None:
+        num_test = min(sizes[1], len(source) // 2)
+        num_train = min(sizes[0], len(source) - num_test)
+        test_source, test = source, order[num_train : num_train + num_test]
+    else:
+        num_train = min(sizes[0], len(source))
+        others = generator(config.seed, "probe test").permutation(len(held_out)).tolist()
+        test_source, test = held_out, others[: sizes[1]]
+    train_views, train_labels = _load(config, source, order[:num_train])
+    test_views, test_labels = _load(config, test_source, test)
+    return ProbePictures(
+        train_views, train_labels, test_views, test_labels, len(source.classes), normaliser
+    )
+
+
+def _load(
+    config: RunConfig, source: Source, indices: Iterable[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    batches = list(evaluation_loader(source, config.data.view.size, list(indices)))
+    return torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches])
+
+
+def check_data(config: RunConfig, state: State | None, source: Source) -> None:
+    """Refuse to go on with other pictures than the run began with, unless that is wanted."""
+    if state is None or config.data.allow_changed:
+        return
+    before = state.facts["data"]
+    if before != source.fingerprint():
+        raise ValueError(
+            f"the pictures changed since the run began (now {len(source)}): restore them, start in "
+            "another folder (folder=NEW), or accept it with data.allow_changed=true"
+        )
+
+
+def choose_num_workers(config: RunConfig, place: Place, device: torch.device) -> int:
+    """On a GPU all cores but one load pictures; on a CPU one worker loads beside the training."""
+    if config.data.num_workers != "auto":
+        return config.data.num_workers
+    if device.type == "cpu":
+        return 1
+    return max(1, min(16, (os.cpu_count() or 1) // place.world_size - 1))

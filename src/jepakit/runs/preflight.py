@@ -1,0 +1,174 @@
+"""The look at device, memory, pictures and disk before a run: what would go wrong in the night."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from jepakit.core.devices import cpu_multiplies_bf16, free_memory, synchronise
+from jepakit.core.errors import RunFailed
+from jepakit.core.randomness import generator
+from jepakit.data.sources import BrokenPicture, Source
+from jepakit.runs.config import RunConfig
+from jepakit.runs.networks import Networks
+from jepakit.training.progress import in_words
+from jepakit.training.trainer import Trainer
+
+Verdict = Literal["ok", "mind", "stop"]
+MARKS = {"ok": "[green]ok[/]", "mind": "[yellow]mind[/]", "stop": "[red]stop[/]"}
+GIB = 2**30
+NUM_READ = 16  # pictures that are read on trial
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Verdict
+    words: str
+
+
+def examine(config: RunConfig, trainer: Trainer, networks: Networks) -> list[Finding]:
+    """Everything that can be known before the first step, cheapest first."""
+    looks: list[Callable[[RunConfig, Trainer, Networks], Finding]] = [
+        _device,
+        _model,
+        _pictures,
+        _memory,
+        _disk,
+    ]
+    return [look(config, trainer, networks) for look in looks]
+
+
+def show(findings: list[Finding], console: Console) -> None:
+    """The findings as a table."""
+    table = Table(title="Preflight", title_justify="left", show_header=False)
+    for finding in findings:
+        table.add_row(finding.what, MARKS[finding.verdict], finding.words)
+    console.print(table)
+
+
+def preflight(config: RunConfig, trainer: Trainer, networks: Networks, console: Console) -> None:
+    """Show what was found; raises `RunFailed` if the run cannot end well."""
+    findings = examine(config, trainer, networks)
+    show(findings, console)
+    stops = [finding.words for finding in findings if finding.verdict == "stop"]
+    if stops:
+        raise RunFailed("; ".join(stops))
+
+
+def _device(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
+    device = trainer.device
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{device.type}, {torch.get_num_threads()} threads"
+    words = f"{name}, precision {trainer.precision}"
+    if device.type == "cpu" and trainer.precision == "bf16" and not cpu_multiplies_bf16():
+        return Finding("device", "mind", f"{words}: this CPU emulates bf16, fp32 is faster")
+    return Finding("device", "ok", words)
+
+
+def _model(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
+    rows, columns = config.grid
+    encoder = trainer.objective.kept_encoder()
+    millions = sum(p.numel() for p in encoder.parameters()) / 1e6
+    words = (
+        f"encoder {millions:.1f} M parameters, grid {rows} x {columns}, "
+        f"{networks.flops.total / 1e9:.2f} GFLOP per picture and step"
+    )
+    return Finding("model", "ok", words)
+
+
+def _pictures(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
+    count, classes = len(trainer.source), len(trainer.source.classes)
+    words = f"{count} pictures, {classes or 'no'} classes, {trainer.stream.steps_per_epoch} steps"
+    words += f" of {config.batch.size} per epoch"
+    broken = _unreadable(trainer.source)
+    if broken:
+        told = f"{words}; {len(broken)} of {NUM_READ} looked at cannot be read, e.g. {broken[0]}"
+        return Finding("pictures", "stop" if len(broken) == NUM_READ else "mind", told)
+    if config.objective.regulariser.kind == "none" and count < 100_000:
+        advice = "features often collapse: objective.regulariser.kind=vicreg helps"
+        return Finding("pictures", "mind", f"{words}; few for the paper's recipe, {advice}")
+    return Finding("pictures", "ok", words)
+
+
+def _unreadable(source: Source) -> list[str]:
+    """What is wrong with those of a few random pictures that cannot be read."""
+    broken = []
+    for index in generator(0, "preflight").integers(len(source), size=NUM_READ):
+        try:
+            source.sample(int(index))
+        except BrokenPicture as error:
+            broken.append(str(error))
+    return broken
+
+
+def _memory(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
+    pictures = trainer.facts["device_batch"]
+    needed = networks.state_bytes + pictures * networks.bytes_per_picture
+    free = free_memory(trainer.device)
+    words = f"about {needed / GIB:.1f} GiB for {pictures} pictures at once, "
+    words += f"{free / GIB:.1f} GiB free"
+    if needed > free:
+        return Finding("memory", "stop", f"{words}: set batch.device={max(1, pictures // 2)}")
+    return Finding("memory", "ok" if needed < 0.9 * free else "mind", words)
+
+
+def _disk(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
+    kept = config.checkpoint.keep_last + 1
+    if config.checkpoint.keep_every_epochs:
+        kept += int(config.optimization.epochs // config.checkpoint.keep_every_epochs)
+    one = sum(v.numel() * v.element_size() for v in trainer.objective.state_dict().values())
+    one += 8 * sum(p.numel() for p in trainer.trained)
+    free = shutil.disk_usage(_existing(config.folder)).free
+    words = f"checkpoints take up to {kept * one / GIB:.2f} GiB, {free / GIB:.1f} GiB free"
+    if kept * one > free:
+        return Finding("disk", "stop", f"{words}: free some, or choose folder=ELSEWHERE")
+    return Finding("disk", "ok", words)
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    return path if path.exists() else _existing(path.parent)
+
+
+def measure_pace(trainer: Trainer, num_steps: int = 6) -> tuple[float, float]:
+    """(seconds per step, share waiting for pictures), from real steps. The trainer is used up."""
+    batches = trainer.pace.timed(trainer.stream)
+    num_warm = min(2, trainer.schedules.num_steps - 1)
+    for step, micro_batches in enumerate(islice(batches, num_warm)):
+        trainer.train_step(step, micro_batches)
+    synchronise(trainer.device)
+    begin, trainer.pace.waited, done = time.perf_counter(), 0.0, 0
+    for step, micro_batches in enumerate(islice(batches, num_steps), start=num_warm):
+        trainer.train_step(step, micro_batches)
+        done += 1
+    synchronise(trainer.device)
+    seconds = time.perf_counter() - begin
+    return seconds / done, trainer.pace.waited / seconds
+
+
+def time_needed(trainer: Trainer) -> Finding:
+    """Time per epoch and for the run, from a few real steps."""
+    seconds, wait = measure_pace(trainer)
+    total = trainer.schedules.num_steps
+    words = (
+        f"{trainer.pace.batch_size / seconds:.0f} images/s: an epoch takes "
+        f"{in_words(seconds * trainer.stream.steps_per_epoch)}, the run {in_words(seconds * total)}"
+    )
+    if wait > 0.05:
+        advice = f"{wait:.0%} of it waits for pictures, see data.num_workers"
+        return Finding("time", "mind", f"{words}; {advice}")
+    return Finding("time", "ok", words)

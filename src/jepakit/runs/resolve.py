@@ -1,0 +1,81 @@
+"""From what was typed to a RunConfig: a file, words, a folder of pictures, or nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from jepakit.runs.automatic import choose, held_out_part
+from jepakit.runs.config import RunConfig
+from jepakit.runs.folder import RunFolder
+from jepakit.runs.reference_yaml import from_reference, is_reference
+from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
+
+
+def resolve(
+    config: Path | None, overrides: Sequence[str], data: Path | None, devices: Sequence[str]
+) -> tuple[RunConfig, Table | None]:
+    """The run's configuration, and the reasons for what was chosen automatically.
+
+    Without a config file, settings are chosen for the pictures in `data` and the device; words
+    and devices given on the command line have the last word in every case.
+    """
+    reasons = None
+    if config is None:
+        content, reasons = choose(data, devices, _epochs(overrides))
+    else:
+        content = read_yaml(config)
+        if is_reference(content):
+            content = from_reference(content, max(1, len(devices))).model_dump(mode="json")
+        if data is not None:
+            content = {**content, "data": _with_pictures(content.get("data") or {}, data)}
+    return _finish(content, overrides, devices), reasons
+
+
+def resolve_training(
+    config: Path | None, overrides: Sequence[str], data: Path | None, devices: Sequence[str]
+) -> tuple[RunConfig, Table | None]:
+    """As `resolve`; but nothing is chosen anew for a run that has begun: it keeps its settings."""
+    resolved, reasons = resolve(config, overrides, data, devices)
+    begun = RunFolder(resolved.folder).config
+    if config is not None or not begun.exists():
+        return resolved, reasons
+    content = read_yaml(begun)
+    now = resolved.model_dump(mode="json")
+    before = content["data"]["source"]
+    if before["kind"] == now["data"]["source"]["kind"] == "folder":
+        before = {**before, "path": now["data"]["source"]["path"]}
+    else:
+        before = now["data"]["source"]
+    content["data"] |= {"source": before, "validation": now["data"]["validation"]}
+    content |= {"folder": now["folder"], "devices": now["devices"]}
+    return _finish(content, overrides, devices), None
+
+
+def _epochs(words: Sequence[str]) -> float | None:
+    """The length of the run, if the words say it."""
+    said = apply_overrides({}, words).get("optimization")
+    epochs = said.get("epochs") if isinstance(said, dict) else None
+    return float(epochs) if isinstance(epochs, (int, float)) and epochs > 0 else None
+
+
+def _finish(content: dict[str, Any], words: Sequence[str], devices: Sequence[str]) -> RunConfig:
+    content = apply_overrides(content, words)
+    if devices:
+        content = {**content, "devices": list(devices)}
+    return check(RunConfig, content)
+
+
+def _with_pictures(content: Any, data: Path) -> Any:
+    """The section `data` with the pictures of another folder, read as the old ones were."""
+    if not isinstance(content, dict):
+        return content
+    source = content.get("source")
+    kept = source if isinstance(source, dict) and source.get("kind") == "folder" else {}
+    source = {**kept, "kind": "folder", "path": str(data), "split": None}
+    part = held_out_part(data.expanduser())
+    validation = {**source, "split": part} if part else None
+    return {**content, "source": source, "validation": validation}
