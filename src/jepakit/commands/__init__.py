@@ -1,1 +1,1 @@
-"""."""
+"""The verbs of `jepa`, one per file."""

@@ -26,6 +26,7 @@ from jepakit.objectives.ijepa import IJepa
 from jepakit.runs.config import RunConfig
 from jepakit.runs.networks import Networks, build_networks, choose_device_batch
 from jepakit.runs.resolve import resolve
+from jepakit.runs.yaml_file import apply_overrides, check
 from jepakit.training.optimizer import build_optimizer
 
 NUM_REPEATS = 7
@@ -34,7 +35,11 @@ NUM_REPEATS = 7
 def bench_step(config: Path | None, overrides: Sequence[str], devices: Sequence[str]) -> int:
     """Measure and print; pictures are made up, so no data is needed."""
     console = Console()
-    resolved, _ = resolve(config, overrides, None, devices)
+    if config is None:  # the defaults are the paper's, not what suits the built-in scenes
+        content = apply_overrides({"devices": list(devices) or ["auto"]}, overrides)
+        resolved = check(RunConfig, content)
+    else:
+        resolved, _ = resolve(config, overrides, None, devices)
     device = choose_device(resolved.devices[0])
     precision = choose_precision(device, resolved.precision)
     networks = build_networks(resolved, 3, device)

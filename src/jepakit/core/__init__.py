@@ -1,1 +1,1 @@
-"""."""
+"""What everything else builds on: batches, schedules, randomness, devices, files."""

@@ -81,7 +81,7 @@ def measure_statistics(source: Source, num_pictures: int = 1000, seed: int = 0) 
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         moments = [m for m in threads.map(lambda i: _moments(source, int(i)), chosen) if m]
     if not moments:
-        raise ValueError(f"none of {num_pictures} pictures is readable: check data.path")
+        raise ValueError(f"none of {num_pictures} pictures is readable: check --data")
     mean, square = np.mean(moments, axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0))
     constant = std < _HALF_A_GREY_LEVEL

@@ -46,7 +46,7 @@ class NearestNeighbours(Classification):
         if most > len(train.values):
             raise ValueError(
                 f"{most} neighbours do not exist among {len(train.values)} training pictures: "
-                f"set knn.neighbours to at most {len(train.values)}"
+                f"choose neighbours of at most {len(train.values)}"
             )
         keys = F.normalize(train.values.float(), dim=1)
         blocks = F.normalize(values.float(), dim=1).split(max(1, _BLOCK // len(keys)))

@@ -30,7 +30,7 @@ class Encoder(nn.Module):
         num_heads: int | None = Field(None, ge=1, description="overrides the size's heads")
         mlp_ratio: float | None = Field(None, gt=0, description="hidden width of the MLP / width")
         patch: int | tuple[int, int] = Field(16, description="side of a patch, or (height, width)")
-        initialisation: Initialisation = "released"
+        initialisation: Initialisation = Field("released", description="how weights start")
         checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
 
         @model_validator(mode="after")

@@ -27,12 +27,12 @@ class Predictor(nn.Module):
     class Settings(core.Settings):
         """Width and depth; heads as in the encoder unless given."""
 
-        width: int = Field(384, ge=4)
+        width: int = Field(384, ge=4, description="paper: 384 for all encoders")
         depth: int = Field(6, ge=1, description="paper: 6 for ViT-B, 12 for L and H, 16 for G")
         num_heads: int | None = Field(None, ge=1, description="null = the encoder's")
-        mlp_ratio: float = Field(4.0, gt=0)
-        initialisation: Initialisation = "released"
-        checkpointing: bool = False
+        mlp_ratio: float = Field(4.0, gt=0, description="hidden width of the MLP / width")
+        initialisation: Initialisation = Field("released", description="how weights start")
+        checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
 
     def __init__(self, settings: Settings, encoder: Encoder) -> None:
         super().__init__()

@@ -36,7 +36,9 @@ class IJepa(Objective):
         """The distance, how the target encoder follows, and a term against collapse."""
 
         kind: Literal["ijepa"] = "ijepa"
-        loss: Literal["smooth_l1", "l2", "l1"] = "smooth_l1"
+        loss: Literal["smooth_l1", "l2", "l1"] = Field(
+            "smooth_l1", description="distance between prediction and target"
+        )
         ema: tuple[float, float] = Field((0.996, 1.0), description="coefficient: first, last step")
         ema_cap: float = Field(1.0, gt=0, le=1, description="the coefficient never exceeds this")
         regulariser: RegulariserSettings = RegulariserSettings()

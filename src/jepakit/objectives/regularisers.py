@@ -21,7 +21,7 @@ class RegulariserSettings(core.Settings):
     kind: Literal["none", "vicreg", "sigreg"] = Field(
         "none", description="none: the paper; vicreg: variance + covariance; sigreg: LeJEPA"
     )
-    weight: float = Field(0.05, ge=0)
+    weight: float = Field(0.05, ge=0, description="beside the prediction loss")
     covariance: float = Field(1.0, ge=0, description="vicreg: covariance beside variance")
     num_directions: int = Field(256, ge=1, description="sigreg: random projections per step")
 

@@ -1,4 +1,4 @@
-"""`jepa pretrain --data FOLDER`: sensible settings for these pictures on this device, with reasons."""
+"""`jepa pretrain --data FOLDER`: settings for these pictures on this device, with reasons."""
 
 from __future__ import annotations
 

@@ -39,7 +39,9 @@ class DataSettings(Settings):
         None, description="held-out pictures for the online probe; null = a part of the source"
     )
     view: RandomView.Settings = RandomView.Settings()
-    normalization: Normalization = "imagenet"
+    normalization: Normalization = Field(
+        "imagenet", description="data = measured on the pictures; or mean and std of your own"
+    )
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="processes that load pictures"
     )
@@ -81,9 +83,11 @@ class RunConfig(Settings):
     """Everything that decides what a run does. The defaults are the paper's recipe."""
 
     folder: Path = Field(Path("runs/ijepa"), description="where the run writes; continues there")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of everything drawn at random")
     devices: tuple[str, ...] = Field(("auto",), min_length=1, description="one process each")
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto = bf16 where the device multiplies it, else fp32"
+    )
     compile: bool = Field(False, description="torch.compile the objective as one graph")
     data: DataSettings = DataSettings()
     masking: MaskingSettings = MultiBlock.Settings()

@@ -112,8 +112,8 @@ def _unknown(model: Model, path: list[str], owners: list[Model]) -> str:
     for sibling in _at(model, parent):
         if last in sibling.model_fields and sibling not in owners:
             return (
-                f"unknown setting '{place}.{last}' with {place}.kind={_kind(owners[0])}: it belongs "
-                f"to {place}.kind={_kind(sibling)}"
+                f"unknown setting '{place}.{last}' with {place}.kind={_kind(owners[0])}: it "
+                f"belongs to {place}.kind={_kind(sibling)}"
             )
     begin = f"unknown setting '{'.'.join(path)}': "
     known = list(dict.fromkeys(name for owner in owners for name in owner.model_fields))

@@ -113,7 +113,7 @@ def choose_device_batch(
     state: State | None,
 ) -> int:
     """As before if the run goes on with as many processes: then it stays bit for bit the same."""
-    if config.batch.device == "auto" and state is not None:
-        if state.facts["world_size"] == place.world_size:
-            return int(state.facts["device_batch"])
+    goes_on = state is not None and state.facts["world_size"] == place.world_size
+    if config.batch.device == "auto" and state is not None and goes_on:
+        return int(state.facts["device_batch"])
     return _largest_device_batch(config, networks, place, device, precision)

@@ -29,8 +29,11 @@ def resolve(
     else:
         content = read_yaml(config)
         if is_reference(content):
-            content = from_reference(content, max(1, len(devices))).model_dump(mode="json")
-        if data is not None:
+            if data is not None:  # takes the place of the file's own folders
+                content["data"] |= {"root_path": str(data.parent), "image_folder": data.name}
+            num_processes = max(1, len(devices), Place.from_environment().world_size)
+            content = from_reference(content, num_processes).model_dump(mode="json")
+        elif data is not None:
             content = {**content, "data": _with_pictures(content.get("data") or {}, data)}
     return _finish(content, overrides, devices), reasons
 

@@ -14,9 +14,11 @@ from jepakit.core.randomness import generator
 from jepakit.core.settings import Settings
 from jepakit.data.loader import evaluation_loader
 from jepakit.data.sources import Source
-from jepakit.evaluation import EVALUATIONS, Features
+from jepakit.evaluation import Classification, Features
 from jepakit.evaluation.comparison import Comparison, compare, tabulate
 from jepakit.evaluation.features import Pooling, extract_features, pixel_features
+from jepakit.evaluation.knn import NearestNeighbours
+from jepakit.evaluation.linear_probe import LinearProbe
 from jepakit.evaluation.scene_tasks import judge_tasks, task_labels
 from jepakit.models import Encoder
 from jepakit.runs.trained import Trained
@@ -69,7 +71,7 @@ def score(
         row: tuple(extract(part) for part in (train, test))
         for row, extract in _extractors(trained, settings, tell).items()
     }
-    evaluations = {name: evaluation() for name, evaluation in EVALUATIONS.items()}
+    evaluations = _evaluations(num_train=len(train[1]))
     tell("fitting probes")
     (source, train_indices), (held_out, test_indices) = train, test
     if not source.tasks:
@@ -82,6 +84,14 @@ def score(
         },
         settings.seed,
     )
+
+
+def _evaluations(num_train: int) -> dict[str, Classification]:
+    """All evaluations; a k-NN asks for no more neighbours than there are training pictures."""
+    usual = NearestNeighbours.Settings().neighbours
+    possible = tuple(k for k in usual if k <= num_train) or (num_train,)
+    settings = NearestNeighbours.Settings(neighbours=possible)
+    return {"knn": NearestNeighbours(settings), "linear": LinearProbe()}
 
 
 def _extractors(

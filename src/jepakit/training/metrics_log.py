@@ -24,7 +24,7 @@ class LoggingSettings(core.Settings):
     """How often numbers are written, and where beside `metrics.csv`."""
 
     every: int = Field(10, ge=1, description="steps between log lines")
-    tensorboard: bool = True
+    tensorboard: bool = Field(True, description="also write TensorBoard files")
     wandb: str | None = Field(None, description="name of a Weights & Biases project")
 
 

@@ -13,16 +13,16 @@ from jepakit.core.schedules import cosine, warmup_cosine
 class OptimizationSettings(core.Settings):
     """How long, and how fast. The defaults are those of the released recipe."""
 
-    epochs: float = Field(100, gt=0)
+    epochs: float = Field(100, gt=0, description="length of the run")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    start_lr: float = Field(2e-4, ge=0)
-    final_lr: float = Field(1e-6, ge=0)
-    warmup_epochs: float = Field(40, ge=0)
-    weight_decay: float = Field(0.04, ge=0)
-    final_weight_decay: float = Field(0.4, ge=0)
+    start_lr: float = Field(2e-4, ge=0, description="learning rate where the warm-up begins")
+    final_lr: float = Field(1e-6, ge=0, description="learning rate at the end")
+    warmup_epochs: float = Field(40, ge=0, description="rise to the peak; paper: 15")
+    weight_decay: float = Field(0.04, ge=0, description="of matrices, at the first step")
+    final_weight_decay: float = Field(0.4, ge=0, description="of matrices, at the last step")
     schedule_scale: float = Field(1.0, gt=0, description="schedules end at this multiple of epochs")
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's memory")
+    eps: float = Field(1e-8, gt=0, description="AdamW's smallest denominator")
     clip_gradients: float | None = Field(None, gt=0, description="largest gradient norm")
 
 

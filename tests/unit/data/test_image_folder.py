@@ -322,7 +322,7 @@ def test_a_wrong_folder_says_what_to_type(tmp_path, prepare, message):
     prepare(tmp_path / "pictures")
     with pytest.raises(ValueError, match=message) as caught:
         _folder(tmp_path / "pictures")
-    assert "data.path" in str(caught.value)
+    assert "--data" in str(caught.value)
 
 
 def test_splits(tmp_path):

@@ -103,9 +103,9 @@ def _is_visible_folder(path: Path) -> bool:
 
 def _choose_folder(path: Path, split: str | None) -> Path:
     if not path.exists():
-        raise ValueError(f"the folder {path} does not exist: set data.path=FOLDER")
+        raise ValueError(f"the folder {path} does not exist: set --data FOLDER")
     if not path.is_dir():
-        raise ValueError(f"{path} is a file: set data.path={path.parent} for its folder")
+        raise ValueError(f"{path} is a file: set --data {path.parent} for its folder")
     splits = find_splits(path)
     if split is None:
         if splits:
@@ -114,7 +114,9 @@ def _choose_folder(path: Path, split: str | None) -> Path:
     folder = splits.get(_SPLIT_NAMES.get(split.lower(), split), path / split)
     if not folder.is_dir():
         present = ", ".join(splits) or "none of train, val, test"
-        raise ValueError(f"{path} has no part {split!r}: set data.split to one of: {present}")
+        raise ValueError(
+            f"{path} has no part {split!r}: set data.source.split to one of: {present}"
+        )
     return folder
 
 
@@ -123,10 +125,12 @@ def _describe_empty(folder: Path) -> str:
     for _, _, names in os.walk(folder):
         suffixes.update(os.path.splitext(name)[1].lower() or "(no ending)" for name in names)
     if not suffixes:
-        return f"the folder {folder} is empty: set data.path=FOLDER to a folder of pictures"
+        return f"the folder {folder} is empty: set --data FOLDER to a folder of pictures"
     found = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(3))
     known = " ".join(sorted(SUFFIXES))
-    return f"{folder} holds no pictures, but {found}: set data.path to files of kind {known}"
+    return (
+        f"{folder} holds no pictures, but {found}: give --data a folder with files of kind {known}"
+    )
 
 
 def _find_classes(names: list[str]) -> tuple[str, ...]:

@@ -1,0 +1,138 @@
+"""Settings chosen for pictures that nobody described."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from jepakit.runs import automatic
+from jepakit.runs.automatic import choose
+from jepakit.runs.config import RunConfig
+from jepakit.runs.resolve import resolve, resolve_training
+from jepakit.runs.yaml_file import check, to_yaml
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JEPAKIT_CACHE", str(tmp_path / "cache"))
+
+
+def pictures(folder: Path, count: int, side: int = 32, grey: bool = False) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    for number in range(count):
+        shape = (side, side + 4) if grey else (side, side + 4, 3)
+        pixels = random.integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def chosen(folder: Path | None, *words: str) -> RunConfig:
+    return resolve(None, words, folder, ["cpu"])[0]
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 50])
+@pytest.mark.parametrize("side", [9, 28, 100])
+def test_few_and_small_pictures(tmp_path: Path, count: int, side: int) -> None:
+    config = chosen(pictures(tmp_path / "pets", count, side))
+    assert 2 <= config.batch.size <= count
+    assert min(config.grid) >= 6
+    assert config.objective.regulariser.kind == "vicreg"
+    assert config.folder == Path("runs/pets")
+
+
+def test_one_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds 1 picture: add some"):
+        chosen(pictures(tmp_path / "one", 1))
+
+
+def test_grey_pictures_have_one_channel_everywhere(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        for kind in ("a", "b"):
+            pictures(tmp_path / part / kind, 3, grey=True)
+    config = chosen(tmp_path)
+    for source in (config.data.source, config.data.validation):
+        assert source is not None
+        assert source.kind == "folder"
+        assert source.channels == 1
+    assert config.data.validation is not None
+    assert config.data.validation.split == "val"  # type: ignore[union-attr]
+
+
+def test_a_test_part_without_the_classes_is_not_used(tmp_path: Path) -> None:
+    for kind in ("a", "b"):
+        pictures(tmp_path / "train" / kind, 3)
+    pictures(tmp_path / "test", 3)
+    (tmp_path / "val").mkdir()
+    assert chosen(tmp_path).data.validation is None
+
+
+def test_the_length_that_was_written_decides_on_the_warm_up(tmp_path: Path) -> None:
+    config = chosen(pictures(tmp_path, 4), "optimization.epochs=1")
+    assert config.optimization.epochs == 1
+    assert config.optimization.warmup_epochs == 0.1
+
+
+def test_without_pictures_scenes_are_taken() -> None:
+    config = chosen(None)
+    assert config.data.source.kind == "scenes"
+    assert config.data.validation is not None
+
+
+@pytest.mark.parametrize("count", [1_000, 200_000, 2_000_000])
+@pytest.mark.parametrize("side", [32, 96, 500])
+def test_a_gpu_is_given_more_to_do(count: int, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(automatic, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(automatic, "look_at", lambda source: (side, False))
+    monkeypatch.setattr(automatic.ProceduralScenes, "__len__", lambda self: count)
+    content, _ = choose(None, [])
+    config = check(RunConfig, content)
+    assert config.encoder.size == (None if side < 128 else config.encoder.size)
+    assert (config.data.view.size == (224, 224)) == (side >= 128)
+    assert (config.objective.regulariser.kind == "none") == (count >= automatic.FEW)
+    assert config.batch.size == {1_000: 64, 200_000: 512, 2_000_000: 2048}[count]
+
+
+def test_every_choice_has_a_reason(tmp_path: Path) -> None:
+    _, table = choose(pictures(tmp_path, 4), ["cpu"])
+    columns: list[list[Any]] = [list(column.cells) for column in table.columns]
+    assert "encoder.width" in columns[0]
+    assert all(columns[2])
+
+
+def test_a_run_that_has_begun_keeps_its_settings(tmp_path: Path) -> None:
+    folder, run = pictures(tmp_path / "pets", 4), tmp_path / "run"
+    words = [f"folder={run}"]
+    first, reasons = resolve_training(None, [*words, "seed=5"], folder, ["cpu"])
+    assert reasons is not None
+    run.mkdir()
+    (run / "config.yaml").write_text(to_yaml(first))
+    pictures(folder, 40)  # more pictures would be given another schedule
+    moved = folder.rename(tmp_path / "moved")
+    again, reasons = resolve_training(None, [*words, "logging.every=3"], moved, ["cpu"])
+    assert reasons is None
+    assert again.optimization == first.optimization
+    assert again.seed == 5
+    assert again.logging.every == 3
+    assert again.data.source.path == moved  # type: ignore[union-attr]
+
+
+def test_pictures_named_beside_a_config_replace_its_own(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pets", 4)
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "data:\n"
+        "  source: {kind: scenes, num_pictures: 9}\n"
+        "  validation: {kind: scenes, first: 9}\n"
+        "  view: {flip: 0.5}\n"
+        "optimization: {epochs: 2, warmup_epochs: 1}\n"
+    )
+    resolved, _ = resolve(config, [], folder, [])
+    assert resolved.data.source.path == folder  # type: ignore[union-attr]
+    assert resolved.data.validation is None
+    assert resolved.data.view.flip == 0.5
