@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def take_tokens(tokens: Float[Tensor, "B N D"], indices: Int[Tensor, "B *K"]) -> Tensor:
+def take_tokens(tokens: Float[Tensor, "B N D"], indices: Int[Tensor, "B *K"]) -> Tensor:  # noqa: F821
     """The tokens at `indices` of each image, shape B *K D. A row gather on whole tokens."""
     num_images, num_tokens, width = tokens.shape
     first = torch.arange(num_images, device=tokens.device) * num_tokens

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from jepakit.core.distributed import Place
 from jepakit.runs.automatic import choose, held_out_part
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder

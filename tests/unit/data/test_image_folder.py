@@ -335,7 +335,7 @@ def test_splits(tmp_path):
     assert _folder(tmp_path).classes == ("a", "b")
     assert _folder(tmp_path, split="validation").folder == tmp_path / "val"
     assert _folder(tmp_path / "train", split="a").folder == tmp_path / "train" / "a"
-    with pytest.raises(ValueError, match=r"data\.split.*train, val"):
+    with pytest.raises(ValueError, match=r"data\.source\.split.*train, val"):
         _folder(tmp_path, split="test")
 
 
