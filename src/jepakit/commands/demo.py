@@ -21,7 +21,7 @@ from jepakit.runs.trained import open_trained
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 from jepakit.training.progress import in_words
 
-SCORING = ScoringSettings(num_train=8000, num_test=2000, pooling="last_four")
+SCORING = ScoringSettings(num_train=8000, num_test=2000)
 
 
 def demo(folder: Path, overrides: Sequence[str]) -> int:
