@@ -28,11 +28,15 @@ check: .venv/ready  ## style, types, and the README's tree
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python scripts/readme_tree.py --check
+	$(BIN)/python scripts/settings_table.py --check
+	$(BIN)/python scripts/results_tables.py --check
 
 format: .venv/ready ## format the code and renew the README's tree
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python scripts/readme_tree.py
+	$(BIN)/python scripts/settings_table.py
+	$(BIN)/python scripts/results_tables.py
 
 bench: .venv/ready  ## speed on this machine
 	$(BIN)/jepa bench masks

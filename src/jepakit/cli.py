@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn, TextIO
@@ -165,12 +166,19 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(message)s", level="WARNING", handlers=[_Standard()])
     logging.getLogger("jepakit").setLevel(os.environ.get("JEPAKIT_LOG", "INFO"))
+    # Ctrl-C ends a command at once, except while it trains. Python's own way, an exception at any
+    # place, is swallowed by some libraries and reported as a mistake of the user's by others.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, before)
     try:
         app(spread(sys.argv[1:] if arguments is None else arguments))
     except (ValueError, OSError) as error:
         _fail(error, 2)
     except RunFailed as error:
         _fail(error, 3)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _fail(error: Exception, code: int) -> NoReturn:

@@ -56,6 +56,8 @@ class Command:
         place = folder / f"command-{time.monotonic_ns()}"
         self.words = [str(word) for word in words]
         self.files = {name: place.with_suffix(f".{name}") for name in ("out", "err", "pid", "code")}
+        for name in ("out", "err"):
+            self.files[name].touch()
         job = {name: str(path) for name, path in self.files.items()}
         job |= {"words": self.words, "folder": str(folder)}  # type: ignore[dict-item]
         assert server.stdin is not None

@@ -73,17 +73,30 @@ def _scores(comparison: Comparison | None, columns: Sequence[str]) -> list[Secti
         (row, *(100 * comparison.value(row, column) for column in columns))
         for row in comparison.scores
     )
-    header = ("features", *(column.replace("/", ", ").replace("_", " ") for column in columns))
+    header = ("features", *(_short(column) for column in columns))
     table = Table(
-        header, rows, caption=comparison.caption(), heading="What the features know", best="highest"
+        header,
+        rows,
+        caption=f"{comparison.caption()}; linear probes and k-NN",
+        heading="What the features know",
+        best="highest",
     )
     best, column = next(iter(comparison.scores)), columns[-1]
     margin = 100 * comparison.margin(best, column)
     words = (
-        f"{best}: {100 * comparison.value(best, column):.1f} % on {header[-1]}, "
+        f"{best}: {100 * comparison.value(best, column):.1f} % ({header[-1]}), "
         f"{abs(margin):.1f} points {'above' if margin >= 0 else 'below'} the best baseline."
     )
     return [table, Text(words, tone="good" if margin > 0 else "warning")]
+
+
+def _short(column: str) -> str:
+    """`nearest_colour/linear` -> `colour`; only k-NN is named, as the others are linear probes."""
+    task, _, score = column.rpartition("/")
+    task = task.replace("nearest_", "").replace("_class", "")
+    if not task:
+        return score.replace("_", " ")
+    return f"{task}, k-NN" if score.startswith("knn") else task
 
 
 def _masks(trained: Trained, pictures: Tensor) -> Section:
