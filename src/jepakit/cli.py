@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -151,12 +151,12 @@ class _Standard(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to what is standard error now: a progress bar takes its place while it is shown."""
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> Any:
         """Where to write."""
         return sys.stderr
 
     @stream.setter
-    def stream(self, stream: TextIO) -> None:
+    def stream(self, stream: Any) -> None:
         """Chosen by the property above."""
 
 
