@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from jepakit.core.devices import (
     Precision,
+    autocast,
     choose_device,
     choose_precision,
     peak_memory,
@@ -105,23 +105,23 @@ class StepBench:
     def measure(self) -> tuple[float, dict[str, float]]:
         """(seconds of a whole step, seconds of each part)."""
         o, batch = self.objective, self.batch
-        with self.autocast(), torch.no_grad():
+        with autocast(self.device, self.precision), torch.no_grad():
             targets = take_tokens(o.targets(batch.views), batch.masks.targets)
             context = o.encode_context(batch.views, batch.masks)
 
         def context_encoder() -> None:
-            with self.autocast():
+            with autocast(self.device, self.precision):
                 output = o.encode_context(batch.views, batch.masks)
             output.sum().backward()
 
         def predictor() -> None:
             leaf = context.detach().requires_grad_()
-            with self.autocast():
+            with autocast(self.device, self.precision):
                 predicted = o.predict_from(leaf, batch)
             o.distance(predicted.float(), targets[:, None]).backward()
 
         def target_encoder() -> None:
-            with self.autocast():
+            with autocast(self.device, self.precision):
                 o.targets(batch.views)
 
         self.step()
@@ -137,18 +137,12 @@ class StepBench:
 
     def step(self) -> None:
         """A whole step."""
-        with self.autocast():
+        with autocast(self.device, self.precision):
             loss = self.objective(self.batch).loss
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.objective.update_targets(0.0)
-
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
-        """The run's precision."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            yield
 
     def time(self, work: Callable[[], None], repeats: int = NUM_REPEATS) -> float:
         """Median seconds of some work."""

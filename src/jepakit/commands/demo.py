@@ -42,7 +42,7 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     columns = main_columns(comparison)
     console.print(comparison.table(columns))
     console.print("[bold]3 of 3: the page[/]")
-    source = open_source(config.data.validation or config.data.source, config, trained.folder)
+    source = open_source(config.data.validation or config.data.source, config)
     write_report(trained, source, comparison, columns, f"jepa demo --folder {folder}")
     best = columns[-1]
     row = next(iter(comparison.scores))

@@ -50,8 +50,8 @@ def evaluate_run(
 
 def _sources(trained: Trained, data: Path | None) -> tuple[Source, Source | None]:
     if data is None:
-        source = open_source(trained.config.data.source, trained.config, trained.folder)
-        return source, open_validation(trained.config, source, trained.folder)
+        source = open_source(trained.config.data.source, trained.config)
+        return source, open_validation(trained.config, source)
     channels = trained.objective.kept_encoder().num_channels
     splits = find_splits(data)
     held_out = splits.get("val") or splits.get("test")

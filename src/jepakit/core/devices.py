@@ -40,6 +40,11 @@ def choose_precision(device: torch.device, wanted: Literal["auto", "fp32", "bf16
     return "bf16" if device.type == "cpu" and cpu_multiplies_bf16() else "fp32"
 
 
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """A context in which matrix products run in the run's precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 def cpu_multiplies_bf16() -> bool:
     """Whether this CPU has matrix instructions for bf16 (AMX or AVX-512 BF16)."""
     capabilities = torch.cpu.get_capabilities()

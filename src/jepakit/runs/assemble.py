@@ -47,7 +47,7 @@ def assemble(
     """A trainer at the run's beginning, or where its newest checkpoint ends."""
     folder = RunFolder(config.folder)
     precision = choose_precision(device, config.precision)
-    source = open_source(config.data.source, config, folder)
+    source = open_source(config.data.source, config)
     checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint)
     state = checkpoints.load_newest()
     check_data(config, state, source)
@@ -91,7 +91,7 @@ def assemble(
         schedules=schedules,
         steps_per_epoch=stream.steps_per_epoch,
         pace=pace,
-        monitors=_monitors(config, folder, networks, source, normaliser, num_workers)
+        monitors=_monitors(config, networks, source, normaliser, num_workers)
         if place.is_first
         else [],
         metrics=MetricsLog(folder.path, config.logging, step) if place.is_first else None,
@@ -143,13 +143,12 @@ def assemble(
 
 def _monitors(
     config: RunConfig,
-    folder: RunFolder,
     networks: Networks,
     source: Source,
     normaliser: nn.Module,
     num_workers: int,
 ) -> list[Monitor]:
-    held_out = open_validation(config, source, folder)
+    held_out = open_validation(config, source)
     probe = probe_pictures(config, source, held_out, normaliser)
     return build_monitors(config, networks, probe, num_workers)
 

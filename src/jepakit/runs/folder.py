@@ -20,7 +20,6 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.broken_pictures = path / "broken_pictures.csv"
         self.statistics = path / "normalization.json"
-        self.decoded = path / "decoded"
         self.scores = path / "scores.json"
         self.page = path / "report.html"
 

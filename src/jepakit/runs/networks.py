@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from jepakit.core.devices import Precision, choose_precision
+from jepakit.core.devices import Precision, autocast, choose_precision
 from jepakit.core.distributed import Place
 from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch
@@ -96,7 +96,7 @@ def _largest_device_batch(
         masks = networks.masking(num_pictures, BatchRandom(config.seed, 0))
         zeros = torch.zeros(num_pictures, dtype=torch.long)
         batch = Batch(torch.zeros(shape), masks, zeros, zeros).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(device, precision):
             loss = objective(batch).loss
         loss.backward()
         objective.zero_grad()

@@ -24,7 +24,7 @@ from jepakit.training.monitors import ProbePictures
 log = logging.getLogger(__name__)
 
 
-def open_source(settings: SourceSettings, config: RunConfig, folder: RunFolder) -> Source:
+def open_source(settings: SourceSettings, config: RunConfig) -> Source:
     """A source, with its pixels kept decoded if the config says so."""
     source = build_source(settings)
     if not config.data.keep_decoded:
@@ -44,15 +44,14 @@ def open_statistics(config: RunConfig, source: Source, folder: RunFolder) -> Sta
     """The run's normalisation: measured or chosen at its beginning, kept in its folder."""
     if folder.statistics.exists():
         return Statistics.model_validate_json(folder.statistics.read_text(encoding="utf-8"))
-    statistics = choose_statistics(config.data.normalization, source, config.seed)
-    return statistics
+    return choose_statistics(config.data.normalization, source, config.seed)
 
 
-def open_validation(config: RunConfig, source: Source, folder: RunFolder) -> Source | None:
+def open_validation(config: RunConfig, source: Source) -> Source | None:
     """The held-out source, if there is one, with the same classes as the training source."""
     if config.data.validation is None:
         return None
-    held_out = open_source(config.data.validation, config, folder)
+    held_out = open_source(config.data.validation, config)
     if held_out.classes != source.classes:
         raise ValueError(
             "data.validation has other classes than data.source: "

@@ -13,7 +13,7 @@ from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.networks import Networks, build_networks
 from jepakit.runs.yaml_file import check, read_yaml
-from jepakit.training.checkpoint import CheckpointFolder, compare_shapes
+from jepakit.training.checkpoint import CheckpointFolder, restore_networks
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,6 @@ def open_trained(path: Path, device: torch.device) -> Trained:
     if state is None:
         raise ValueError(f"{path} holds no checkpoint yet: let `jepa pretrain` run longer")
     networks = build_networks(config, state.facts["num_channels"], device)
-    weights = {
-        name.removeprefix("objective/"): value
-        for name, value in state.tensors.items()
-        if name.startswith("objective/")
-    }
-    differences = compare_shapes(networks.objective.state_dict(), weights)
-    if differences:
-        raise ValueError(f"{folder.config} does not describe the checkpoint: {differences}")
-    networks.objective.load_state_dict(weights)
+    restore_networks(state, networks.objective)
     normalise = Normalizer(Statistics.model_validate(state.facts["normalization"])).to(device)
     return Trained(config, folder, networks, normalise, state.step, device)

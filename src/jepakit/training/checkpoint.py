@@ -66,14 +66,7 @@ def capture(objective: nn.Module, optimizer: torch.optim.Optimizer, **facts: Any
 
 def restore(state: State, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put a captured state back; raises `ValueError` listing every difference in architecture."""
-    networks = _below(state.tensors, "objective/")
-    differences = compare_shapes(objective.state_dict(), networks)
-    if differences:
-        raise ValueError(
-            "the checkpoint is of another architecture; start in another folder "
-            "(folder=NEW) or restore the settings. Differences:\n  " + "\n  ".join(differences)
-        )
-    objective.load_state_dict(networks)
+    restore_networks(state, objective)
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _below(state.tensors, "optimizer/").items():
         place, key = name.split("/")
@@ -82,6 +75,18 @@ def restore(state: State, objective: nn.Module, optimizer: torch.optim.Optimizer
     torch.set_rng_state(state.tensors["random/cpu"].cpu())
     if torch.cuda.is_available() and "random/cuda" in state.tensors:
         torch.cuda.set_rng_state(state.tensors["random/cuda"].cpu())
+
+
+def restore_networks(state: State, objective: nn.Module) -> None:
+    """Put the networks alone back; raises `ValueError` listing every difference in architecture."""
+    networks = _below(state.tensors, "objective/")
+    differences = compare_shapes(objective.state_dict(), networks)
+    if differences:
+        raise ValueError(
+            "the checkpoint is of another architecture; start in another folder "
+            "(folder=NEW) or restore the settings. Differences:\n  " + "\n  ".join(differences)
+        )
+    objective.load_state_dict(networks)
 
 
 def compare_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from jepakit.core.devices import Precision
+from jepakit.core.devices import Precision, autocast
 from jepakit.core.errors import RunFailed
 from jepakit.core.tensors import Batch
 from jepakit.data.loader import TrainingStream
@@ -83,7 +83,7 @@ class Trainer:
 
     def forward(self, batch: Batch) -> StepOutput:
         """The objective's output in the run's precision."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with autocast(self.device, self.precision):
             return self.module(batch)
 
     def on_device(self, batch: Batch) -> Batch:
