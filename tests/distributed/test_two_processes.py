@@ -12,7 +12,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from jepakit.core.distributed import Place, gather_rows, mean_over_processes
+from jepakit.core.distributed import (
+    Place,
+    check_same_step,
+    gather_rows,
+    mean_over_processes,
+)
 from jepakit.core.errors import RunFailed
 from jepakit.objectives.regularisers import covariance, gaussianity, variance
 from jepakit.runs.assemble import assemble
@@ -126,6 +131,15 @@ def term_gradients() -> dict[str, Tensor]:
     return gradients
 
 
+def told_of_steps(step: int) -> str:
+    """What is said when this process would begin at `step`; empty if all agree."""
+    try:
+        check_same_step(step)
+    except RunFailed as error:
+        return str(error)
+    return ""
+
+
 def everything(folder: str) -> dict[str, Any]:
     """All that is done in two processes, in one go: most of the time is their start."""
     logging.disable(logging.WARNING)
@@ -135,6 +149,8 @@ def everything(folder: str) -> dict[str, Any]:
         "poisoned": train_with_poison(path / "poisoned"),
         "gradients": term_gradients(),
         "mean": mean_over_processes(torch.tensor(float(rank))),
+        "same step": told_of_steps(7),
+        "other steps": told_of_steps(7 + rank),
         "gathered": gather_rows(torch.full((1, 2), float(rank))),
     }
 
@@ -184,6 +200,14 @@ def test_gradients_flow_back_through_gathered_rows(name: str, two: list[dict[str
     found = torch.cat([process["gradients"][name] for process in two]) / 2
     assert whole.grad.abs().max() > 1e-3
     torch.testing.assert_close(found, whole.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_processes_that_would_begin_at_different_steps_are_stopped(
+    two: list[dict[str, Any]],
+) -> None:
+    for process in two:
+        assert process["same step"] == ""
+        assert "[7, 8]" in process["other steps"]
 
 
 def test_rows_come_in_the_order_of_ranks_and_means_are_means(two: list[dict[str, Any]]) -> None:

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from jepakit.core.errors import RunFailed
+
 
 @dataclass(frozen=True)
 class Place:
@@ -88,6 +90,19 @@ class _GatherRows(torch.autograd.Function):
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total.chunk(world_size())[dist.get_rank()]
+
+
+def check_same_step(step: int) -> None:
+    """Refuse to train when processes would begin at different steps."""
+    if world_size() == 1:
+        return
+    steps: list[int] = [0] * world_size()
+    dist.all_gather_object(steps, step)
+    if len(set(steps)) > 1:
+        raise RunFailed(
+            f"the processes found checkpoints of different steps ({steps}, by rank): let all of "
+            "them see the same run folder, then the same command continues"
+        )
 
 
 def mean_over_processes(value: Tensor) -> Tensor:

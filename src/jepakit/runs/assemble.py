@@ -7,7 +7,7 @@ from rich.console import Console
 from torch import nn
 
 from jepakit.core.devices import choose_precision
-from jepakit.core.distributed import Place
+from jepakit.core.distributed import Place, check_same_step
 from jepakit.core.files import write_text
 from jepakit.data.loader import TrainingStream
 from jepakit.data.normalization import Normalizer
@@ -63,6 +63,7 @@ def assemble(
         step = state.step
     else:
         step = first_step(config, objective, optimizer, schedules.steps_per_epoch)
+    check_same_step(step)
     device_batch = choose_device_batch(config, networks, place, device, precision, state)
     if config.compile:
         objective.compile()
@@ -97,6 +98,7 @@ def assemble(
         metrics=MetricsLog(folder.path, config.logging, step) if place.is_first else None,
         every=config.logging.every,
         device=str(device),
+        precision=precision,
         console=console,
     )
     trainer = Trainer(

@@ -79,6 +79,7 @@ class ReferenceOutputs(Observer):
         self.place, self.device = place, device
         self.log_path = folder / f"{settings.tag}_r{place.rank}.csv"
         self.waiting: list[tuple[int, Tensor, int, int, Moment, Moment]] = []
+        self.rows: list[str] = []  # written as soon as the disk has room
         self.epoch_losses: list[float] = []
 
     def start(self, step: int) -> None:
@@ -114,17 +115,29 @@ class ReferenceOutputs(Observer):
         if not self.waiting:
             return
         losses = torch.stack([row[1].float() for row in self.waiting]).tolist()
-        with self.log_path.open("a", newline="", encoding="utf-8") as file:
-            for (step, _, context, target, before, after), loss in zip(
-                self.waiting, losses, strict=True
-            ):
-                epoch, iteration = divmod(step - 1, self.steps_per_epoch)
-                milliseconds = round(_milliseconds(before, after))
-                file.write(
-                    f"{epoch + 1},{iteration},{loss:.5f},{context},{target},{milliseconds}\n"
-                )
+        rows = []
+        for (step, _, *sizes, before, after), loss in zip(self.waiting, losses, strict=True):
+            epoch, iteration = divmod(step - 1, self.steps_per_epoch)
+            milliseconds = round(_milliseconds(before, after))
+            rows.append(f"{epoch + 1},{iteration},{loss:.5f},{sizes[0]},{sizes[1]},{milliseconds}")
         self.epoch_losses += losses
         self.waiting = []
+        self.rows += rows
+        self._write_rows()
+
+    def _write_rows(self) -> None:
+        """Write all rows that wait, or none: a full disk does not end the run."""
+        text = "".join(f"{row}\n" for row in self.rows).encode()
+        with self.log_path.open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                if file.write(text) != len(text):
+                    raise OSError("the rows do not fit")
+            except OSError as error:
+                file.truncate(end)
+                log.warning("%s waits for room on the disk: %s", self.log_path, error)
+                return
+        self.rows = []
 
     def close(self) -> None:
         """Write what is left."""
@@ -153,8 +166,11 @@ class ReferenceOutputs(Observer):
         if epochs_done % EPOCHS_BETWEEN_KEPT_FILES == 0:
             names.append(f"{self.settings.tag}-ep{epochs_done}.pth.tar")
         for name in names:
-            with written_whole(self.folder / name) as beside:
-                torch.save(content, beside)
+            try:
+                with written_whole(self.folder / name) as beside:
+                    torch.save(content, beside)
+            except (OSError, RuntimeError) as error:  # torch.save says RuntimeError
+                log.error("%s could not be written: %s. Make room", self.folder / name, error)
 
     def _put_aside(self) -> None:
         """Rename what an earlier run left under our names, so that nothing is overwritten."""

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from jepakit.core.devices import Precision
 from jepakit.core.distributed import mean_over_processes
 from jepakit.core.tensors import Batch
 from jepakit.data.loader import TrainingStream
@@ -111,12 +112,13 @@ class Reporter(Observer):
         metrics: MetricsLog | None,
         every: int,
         device: str,
+        precision: Precision,
         console: Console,
     ) -> None:
         self.objective, self.schedules, self.pace = objective, schedules, pace
         self.steps_per_epoch = steps_per_epoch
         self.monitors, self.metrics, self.every = monitors, metrics, every
-        self.device = device
+        self.device, self.precision = device, precision
         self.display = ProgressDisplay(console, schedules.num_steps)
         self.rate, self.wait = float("nan"), 0.0
         self.said: Counter[str] = Counter()
@@ -165,6 +167,7 @@ class Reporter(Observer):
             images_per_second=self.rate,
             data_wait=self.wait,
             device=self.device,
+            precision=self.precision,
         )
         with torch.no_grad(), in_eval_mode(self.objective):
             for monitor in due:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,29 @@ def test_rows_wait_for_a_logging_step_or_the_end_of_an_epoch(tmp_path: Path) -> 
     assert written == [0, 2, 3, 4, 4]
     outputs.close()
     assert len(rows(tmp_path / "tag_r0.csv")) - 1 == 5
+
+
+def test_a_full_disk_does_not_end_the_run_and_loses_no_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run(tmp_path)
+    outputs = run.outputs(every=1)
+    outputs.start(0)
+    outputs.step_done(run.step(1))
+
+    # A limit on the size of files: the row is cut in the middle, the checkpoint does not fit.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (outputs.log_path.stat().st_size + 5, limits[1]))
+    try:
+        outputs.step_done(run.step(2))
+        outputs.step_done(run.step(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "waits for room" in caplog.text
+    assert "tag-latest.pth.tar could not be written" in caplog.text
+    assert [row[1] for row in rows(outputs.log_path)] == ["itr", "0"]
+    outputs.step_done(run.step(4))
+    assert [row[1] for row in rows(outputs.log_path)] == ["itr", "0", "1", "2", "0"]
 
 
 def test_the_checkpoint_of_an_epoch_has_the_references_keys(tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ class Collapse(Monitor):
             for view in range(self.settings.lidar_views):
                 masks = masking(len(views), BatchRandom(_VIEWS_SEED, view, first))
                 context = masks.context[:, 0].to(snapshot.device)
-                drawn.append(encoder(views, context).float().mean(dim=1))
+                with snapshot.in_precision():
+                    tokens = encoder(views, context)
+                drawn.append(tokens.float().mean(dim=1))
             chunks.append(torch.stack(drawn, dim=1))
         return torch.cat(chunks).cpu()
 

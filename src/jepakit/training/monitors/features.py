@@ -44,8 +44,9 @@ class FeatureCache:
 
     def _pooled(self, views: Tensor, snapshot: Snapshot) -> Tensor:
         encoder = snapshot.objective.kept_encoder()
-        chunks = [
-            encoder.pooled(self.probe.normalise(chunk.to(snapshot.device)))
-            for chunk in views.split(self.chunk)
-        ]
+        with snapshot.in_precision():
+            chunks = [
+                encoder.pooled(self.probe.normalise(chunk.to(snapshot.device)))
+                for chunk in views.split(self.chunk)
+            ]
         return torch.cat(chunks).cpu()

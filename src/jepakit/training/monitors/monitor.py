@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
+from jepakit.core.devices import Precision, autocast
 from jepakit.core.tensors import Batch
 from jepakit.objectives.objective import Objective, StepOutput
 
@@ -41,6 +43,11 @@ class Snapshot:
     images_per_second: float  # over all processes, since the last log line
     data_wait: float  # share of the time spent waiting for pictures, since the last log line
     device: str
+    precision: Precision = "fp32"
+
+    def in_precision(self) -> torch.autocast:
+        """A context in which networks compute as in training; statistics belong outside."""
+        return autocast(torch.device(self.device), self.precision)
 
 
 class Monitor(ABC):

@@ -47,8 +47,9 @@ class PositionCollapse(Monitor):
         objective = snapshot.objective
         assert isinstance(objective, IJepa), "predictions need an objective with a predictor"
         batch = self._batch(snapshot.device)
-        targets = objective.targets(batch.views)
-        predictions = objective.predict(batch)
+        with snapshot.in_precision():
+            targets = objective.targets(batch.views)
+            predictions = objective.predict(batch).float()
         own, other = target_cosines(predictions.cpu(), targets.cpu(), batch.masks.targets.cpu())
         self._advice = against_collapse(objective)
         self._patient = snapshot.progress < self.settings.patience
