@@ -174,6 +174,9 @@ def _choose_schedule(
         chosen.take("objective.regulariser.weight", 0.05, "best of .01 and .05 in trials")
         chosen.take("objective.ema", [0.99, 1.0], "few steps: targets must follow sooner")
         chosen.take("objective.ema_cap", 0.9999, "targets never stand still")
+    why = "the paper's at ViT-B, and strong enough for narrower networks"
+    chosen.take("encoder.initialisation", "fan_in", why)
+    chosen.take("predictor.initialisation", "fan_in", why)
     chosen.take("data.normalization", "data", "measured on the pictures")
 
 

@@ -137,6 +137,19 @@ def test_released_initialisation() -> None:
             assert not module.bias.any()
 
 
+def test_fan_in_initialisation_keeps_the_scale_of_what_passes_through() -> None:
+    built = network()
+    initialise(built, "fan_in")
+    for module in built.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            num_inputs = module.weight[0].numel()
+            # A normal cut at two deviations keeps 0.880 of its deviation.
+            expected = 0.880 * (3 * num_inputs) ** -0.5
+            assert module.weight.std().item() == pytest.approx(expected, rel=0.1)
+            assert module.weight.abs().max() <= 2 * (3 * num_inputs) ** -0.5
+            assert not module.bias.any()
+
+
 def test_depth_rescaled_initialisation_shrinks_residual_branches() -> None:
     plain, rescaled = network(), network()
     for built, recipe in ((plain, "released"), (rescaled, "depth_rescaled")):
