@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from jepakit.core import settings as core
+from jepakit.models.backbone import Backbone
 from jepakit.models.initialisation import Initialisation, initialise
 from jepakit.models.patches import PatchEmbedding, as_pair
 from jepakit.models.positions import Grid, resample_positions, sine_cosine_positions
@@ -16,7 +17,7 @@ from jepakit.models.tokens import take_tokens
 from jepakit.models.transformer import Blocks
 
 
-class Encoder(nn.Module):
+class Encoder(Backbone):
     """A ViT without class token. Given indices, it computes and sees only those patches."""
 
     pos_embed: Tensor
@@ -61,7 +62,7 @@ class Encoder(nn.Module):
         size = settings.resolved()
         self.settings = settings
         self.num_channels = num_channels
-        self.width = size.width
+        self.width, self.depth = size.width, size.depth
         self.num_heads = size.num_heads
         self.patch_embed = PatchEmbedding(as_pair(settings.patch), num_channels, size.width)
         self.picture = picture
@@ -96,6 +97,11 @@ class Encoder(nn.Module):
         """Token representations B N D of the last layers; the very last one is normed."""
         layers = self.blocks.last_layers(self.embed(views), num_layers)
         return [*layers[:-1], self.norm(layers[-1])]
+
+    def parameters_by_depth(self) -> list[list[nn.Parameter]]:
+        """Patch embedding, each block, the final norm."""
+        parts = [self.patch_embed, *self.blocks, self.norm]
+        return [list(part.parameters()) for part in parts]
 
     @torch.no_grad()
     def pooled(self, views: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:

@@ -6,6 +6,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from jepakit.core.checkpoint import CheckpointFolder, restore
 from jepakit.core.devices import choose_precision
 from jepakit.core.distributed import Place, check_same_step
 from jepakit.core.files import write_text
@@ -25,7 +26,6 @@ from jepakit.runs.pictures import (
     probe_pictures,
 )
 from jepakit.runs.reference_files import first_step, reference_outputs
-from jepakit.training.checkpoint import CheckpointFolder, restore
 from jepakit.training.metrics_log import MetricsLog
 from jepakit.training.monitors import FeatureCache, Monitor, ProbePictures
 from jepakit.training.monitors.collapse import Collapse

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from jepakit.core.checkpoint import CheckpointSettings
 from jepakit.core.settings import Settings
 from jepakit.data.normalization import Normalization
 from jepakit.data.sources import SourceSettings
@@ -18,7 +19,6 @@ from jepakit.masking.multiblock import MultiBlock
 from jepakit.models import Encoder, Predictor
 from jepakit.models.patches import as_pair
 from jepakit.objectives import IJepa
-from jepakit.training.checkpoint import CheckpointSettings
 from jepakit.training.metrics_log import LoggingSettings
 from jepakit.training.monitors.collapse import Collapse
 from jepakit.training.monitors.gradients import Gradients

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from jepakit.core.checkpoint import State
 from jepakit.core.devices import Precision, autocast, choose_precision
 from jepakit.core.distributed import Place
 from jepakit.core.randomness import BatchRandom
@@ -16,7 +17,6 @@ from jepakit.models.cost import StepFlops, TokenCounts, activation_bytes, state_
 from jepakit.objectives import OBJECTIVES, Objective
 from jepakit.runs.config import RunConfig
 from jepakit.runs.device_batch import largest_that_fits
-from jepakit.training.checkpoint import State
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from jepakit.core.checkpoint import State
 from jepakit.core.distributed import Place
 from jepakit.core.randomness import generator
 from jepakit.data.loader import evaluation_loader
@@ -18,7 +19,6 @@ from jepakit.data.sources.decoded import DecodedSource
 from jepakit.data.sources.folder_index import cache_root
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
-from jepakit.training.checkpoint import State
 from jepakit.training.monitors import ProbePictures
 
 log = logging.getLogger(__name__)

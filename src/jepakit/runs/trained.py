@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from jepakit.core.checkpoint import CheckpointFolder, restore_networks
 from jepakit.data.normalization import Normalizer, Statistics
 from jepakit.objectives import Objective
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.networks import Networks, build_networks
 from jepakit.runs.yaml_file import check, read_yaml
-from jepakit.training.checkpoint import CheckpointFolder, restore_networks
 
 
 @dataclass(frozen=True)

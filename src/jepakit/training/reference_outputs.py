@@ -16,11 +16,11 @@ from pydantic import Field
 from torch import Tensor
 
 from jepakit.core import settings as core
+from jepakit.core.checkpoint import State, capture, restore
 from jepakit.core.distributed import Place, mean_over_processes
 from jepakit.core.files import write_text, written_whole
 from jepakit.objectives.objective import Objective
 from jepakit.pretrained.meta import ReferenceCheckpoint, networks_of, read_checkpoint
-from jepakit.training.checkpoint import State, capture, restore
 from jepakit.training.reporting import Observer, StepRecord
 
 log = logging.getLogger(__name__)

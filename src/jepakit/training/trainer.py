@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from jepakit.core.checkpoint import CheckpointFolder, capture
 from jepakit.core.devices import Precision, autocast
 from jepakit.core.errors import RunFailed
 from jepakit.core.tensors import Batch
 from jepakit.data.loader import TrainingStream
 from jepakit.data.sources.source import Source
 from jepakit.objectives.objective import Objective, StepOutput
-from jepakit.training.checkpoint import CheckpointFolder, capture
 from jepakit.training.health import Health, NotFinite
 from jepakit.training.interruption import Interruption
 from jepakit.training.optimizer import Schedules

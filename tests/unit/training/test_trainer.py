@@ -16,6 +16,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from jepakit.core import checkpoint
+from jepakit.core.checkpoint import read_state
 from jepakit.core.distributed import Place
 from jepakit.core.errors import RunFailed
 from jepakit.core.tensors import Batch
@@ -23,8 +25,6 @@ from jepakit.data.loader import TrainingStream
 from jepakit.runs.assemble import assemble
 from jepakit.runs.config import RunConfig
 from jepakit.runs.yaml_file import apply_overrides, check
-from jepakit.training import checkpoint
-from jepakit.training.checkpoint import read_state
 from jepakit.training.trainer import Trainer
 
 Assembled = Callable[..., Trainer]

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from jepakit.training import checkpoint
-from jepakit.training.checkpoint import (
+from jepakit.core import checkpoint
+from jepakit.core.checkpoint import (
     FACTS,
     TENSORS,
     CheckpointFolder,
