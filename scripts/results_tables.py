@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+BASELINES = ("random encoder", "raw pixels")
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 
 
@@ -26,10 +27,11 @@ def table(folder: Path, columns: dict[str, str]) -> str:
     for path in sorted(folder.glob("*/scores.json")):
         for row, scores in json.loads(path.read_text(encoding="utf-8"))["scores"].items():
             cells = " | ".join(cell(scores[column]) for column in columns)
-            if row.startswith("trained"):
-                lines.append(f"| `{path.parent.name}`, {row} | {cells} |")
+            line = f"| {row} | {cells} |"
+            if row in BASELINES:
+                baselines[row] = line
             else:
-                baselines[row] = f"| {row} | {cells} |"
+                lines.append(line)
     return "\n".join([*lines, *baselines.values()])
 
 

@@ -78,14 +78,34 @@ def doctor(
 
 @app.command()
 def evaluate(
-    run_folder: Annotated[Path, typer.Argument(help="run folder of a training", metavar="RUN")],
-    words: Words = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="run folders, checkpoints, timm:MODEL; settings, e.g. num_test=1000",
+            metavar="WHAT... [A.B=VALUE]...",
+        ),
+    ] = None,
     data: Data = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks",
+            help="knn,linear,linear_sweep,low_shot,low_shot_fine_tune,attentive,fine_tune,"
+            "counting,distance",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML file, e.g. configs/evaluation/paper.yaml")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="repeat what draws at random", min=1)
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="where the results are written")] = None,
 ) -> None:
-    """Score a trained encoder by k-NN and linear probe beside a random encoder and raw pixels."""
+    """Score encoders by the paper's protocols beside a random encoder and raw pixels."""
     from jepakit.commands.evaluate import evaluate as run
 
-    raise typer.Exit(run(run_folder, words or [], data))
+    raise typer.Exit(run(words or [], data, tasks, config, seeds, out))
 
 
 @app.command()
@@ -116,6 +136,14 @@ def bench_masks() -> None:
     from jepakit.commands.bench_masks import bench_masks as run
 
     run()
+
+
+@bench.command("evaluate")
+def bench_evaluate() -> None:
+    """The probes on cached features, beside scikit-learn once per setting."""
+    from jepakit.commands.bench_evaluate import bench_evaluate as run
+
+    raise typer.Exit(run())
 
 
 def _split(config: str | None, words: list[str] | None) -> tuple[Path | None, list[str]]:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from jepakit.evaluation.fine_tuning import FineTuning
 from jepakit.masking import build_masking
 from jepakit.models import Encoder, Predictor
 from jepakit.objectives import OBJECTIVES
 from jepakit.runs.config import RunConfig
+from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.reference_yaml import from_reference, is_reference
 from jepakit.runs.yaml_file import check, read_yaml
 
@@ -55,6 +57,22 @@ def test_a_configs_head_tells_the_command(path: Path) -> None:
     head = "\n".join(lines[: next(i for i, line in enumerate(lines) if line[:1] != "#")])
     assert path.relative_to(ROOT).as_posix() in head
     assert "jepa " in head or "python main" in head
+
+
+EVALUATIONS = sorted((ROOT / "configs" / "evaluation").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EVALUATIONS, ids=lambda path: path.stem)
+def test_a_config_describes_an_evaluation(path: Path) -> None:
+    assert check(EvaluationSettings, read_yaml(path)).tasks
+    assert path.relative_to(ROOT).as_posix() in path.read_text(encoding="utf-8")
+
+
+def test_the_papers_evaluation_is_the_papers() -> None:
+    paper = check(EvaluationSettings, read_yaml(ROOT / "configs" / "evaluation" / "paper.yaml"))
+    assert set(paper.linear_sweep.learning_rates) == {0.01, 0.05, 0.001}
+    assert paper.linear_sweep.batch_size == 16_384
+    assert paper.low_shot_fine_tune == FineTuning.Settings.paper_low_shot()
 
 
 def test_the_demos_settings_are_valid() -> None:

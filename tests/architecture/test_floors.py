@@ -16,14 +16,16 @@ from jepakit.training import monitors
 SOURCE = Path(__file__).parents[2] / "src" / "jepakit"
 FLOORS = {
     "version": -1,
-    **dict.fromkeys(("core", "__init__"), 0),
+    "core": 0,
     **dict.fromkeys(("data", "masking", "models", "launch"), 1),
     **dict.fromkeys(("objectives", "evaluation", "visualization", "pretrained"), 2),
     "training": 3,
     "runs": 4,
     "commands": 5,
+    "api": 6,
     "cli": 6,
     "__main__": 7,
+    "__init__": 7,  # what Python users import, when they ask for it
 }
 FIRST_FLOOR_THAT_KNOWS_VARIANTS = 4
 # Below that floor, monitors alone name variants: each looks at methods that it knows.

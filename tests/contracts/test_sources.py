@@ -1,5 +1,6 @@
 """What every source of pictures promises, checked on each of them."""
 
+import json
 import pickle
 
 import numpy as np
@@ -23,13 +24,46 @@ def _write_pictures(folder):
         Image.fromarray(pixels).save(place / f"{number}.png")
 
 
+def _folder_settings(folder):
+    _write_pictures(folder)
+    return {"path": folder, "index_cache": False}
+
+
+def _table_settings(folder):
+    _write_pictures(folder)
+    paths = [f"class-{number % 2}/{number}.png" for number in range(8)]
+    rows = [f"{path},{number % 3},{number}" for number, path in enumerate(paths)]
+    (folder / "labels.csv").write_text("\n".join(["path,label,age", *rows]))
+    return {"path": folder / "labels.csv"}
+
+
+def _clevr_settings(folder):
+    _write_pictures(folder / "unsorted")
+    scenes = []
+    for number, picture in enumerate(sorted((folder / "unsorted").glob("*/*.png"))):
+        name = f"CLEVR_train_{number:06d}.png"
+        (folder / "images" / "train").mkdir(parents=True, exist_ok=True)
+        picture.rename(folder / "images" / "train" / name)
+        objects = [{"pixel_coords": [1, 2, 7.8 + number / 2]}] * (3 + number)
+        scenes.append({"image_filename": name, "objects": objects})
+    (folder / "scenes").mkdir()
+    listed = json.dumps({"scenes": scenes})
+    (folder / "scenes" / "CLEVR_train_scenes.json").write_text(listed)
+    return {"path": folder}
+
+
+_SETTINGS = {
+    "folder": _folder_settings,
+    "scenes": lambda folder: {},
+    "clevr": _clevr_settings,
+    "table": _table_settings,
+}
+
+
 @pytest.fixture(params=[*SOURCES, "decoded"])
 def source(request, tmp_path):
-    settings = {"kind": "scenes"}
-    if request.param != "scenes":
-        _write_pictures(tmp_path / "pictures")
-        settings = {"kind": "folder", "path": tmp_path / "pictures", "index_cache": False}
-    built = build_source(_PARSE(settings))
+    kind = "table" if request.param == "decoded" else request.param
+    built = build_source(_PARSE({"kind": kind, **_SETTINGS[kind](tmp_path / "pictures")}))
     return DecodedSource(built, tmp_path / "decoded") if request.param == "decoded" else built
 
 
@@ -65,6 +99,17 @@ def test_names_and_labels_are_known_without_decoding(source):
         assert (sample.name, sample.label) == (source.name(index), source.label(index))
         assert -1 <= sample.label < max(1, len(source.classes))
     assert len({source.name(index) for index in _indices(source)}) == 4
+
+
+def test_answers_are_places_in_the_classes_of_the_tasks(source):
+    for index in _indices(source):
+        answers = source.labels(index)
+        assert answers.keys() >= source.tasks.keys()
+        assert all(0 <= answers[task] < len(classes) for task, classes in source.tasks.items())
+        assert all(isinstance(answers[task], int) for task in source.tasks)
+        assert all(
+            isinstance(answers[name], float) for name in answers.keys() - source.tasks.keys()
+        )
 
 
 def test_it_travels_to_other_processes(source):

@@ -20,7 +20,7 @@ SECONDS_TO_WAIT = 120
 # Imports everything once, then forks a process for every line: a command, as if typed.
 SERVER = """
 import json, os, sys
-import torch, jepakit.commands.doctor, jepakit.commands.pretrain
+import torch, jepakit.commands.doctor, jepakit.commands.evaluate, jepakit.commands.pretrain
 from jepakit.cli import main
 
 for line in sys.stdin:

@@ -9,19 +9,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jepakit.commands.evaluate import evaluate_run, main_columns
+from jepakit.commands.evaluate import evaluate_named
 from jepakit.commands.pretrain import train
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
+from jepakit.evaluation.questions import DEMO_QUESTIONS
 from jepakit.runs.config import RunConfig
+from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.pictures import open_source
 from jepakit.runs.report import write_report
-from jepakit.runs.scoring import ScoringSettings
 from jepakit.runs.trained import open_trained
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 from jepakit.training.progress import in_words
 
-SCORING = ScoringSettings(num_train=8000, num_test=2000)
+SETTINGS = EvaluationSettings(
+    tasks=("knn", "linear"), questions=DEMO_QUESTIONS, num_train=8000, num_test=2000
+)
+COLUMNS = ("mean/knn_20", *(f"{name}/linear" for name in DEMO_QUESTIONS), "mean/linear")
 
 
 def demo(folder: Path, overrides: Sequence[str]) -> int:
@@ -38,13 +42,16 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     trained_after = time.monotonic() - begin
     console.print("[bold]2 of 3: k-NN and linear probes of the frozen encoder[/]")
     trained = open_trained(folder, choose_device(config.devices[0]))
-    comparison = evaluate_run(trained, SCORING, None, console)
-    columns = main_columns(comparison)
-    console.print(comparison.table(columns))
+    evaluated, _ = evaluate_named(
+        [str(folder)], None, SETTINGS, folder, lambda line: console.print(line, style="dim")
+    )
+    comparison = evaluated.comparison
+    comparison.save(trained.folder.scores)
+    console.print(comparison.table(COLUMNS))
     console.print("[bold]3 of 3: the page[/]")
     source = open_source(config.data.validation or config.data.source, config)
-    write_report(trained, source, comparison, columns, f"jepa demo --folder {folder}")
-    best = columns[-1]
+    write_report(trained, source, comparison, COLUMNS, f"jepa demo --folder {folder}")
+    best = COLUMNS[-1]
     row = next(iter(comparison.scores))
     console.print(
         f"{row}: {100 * comparison.value(row, best):.1f} % on the mean of the tasks, "

@@ -1,7 +1,8 @@
-"""`jepa evaluate`: score a trained encoder beside a random encoder and raw pixels."""
+"""`jepa evaluate`: any encoder through the paper's protocols, beside two baselines."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,63 +10,111 @@ import torch
 from rich.console import Console
 
 from jepakit.core.devices import choose_device
-from jepakit.data.sources import Source, build_source, find_splits
-from jepakit.data.sources.image_folder import ImageFolder
+from jepakit.data.sources import Source, open_parts
+from jepakit.data.splits import TrainAndTest, train_and_test
 from jepakit.evaluation.comparison import Comparison
+from jepakit.evaluation.picture_evaluation import Tell
+from jepakit.runs.evaluation import Evaluated, evaluate_candidates
+from jepakit.runs.evaluation_page import write_evaluation
+from jepakit.runs.evaluation_settings import EvaluationSettings
+from jepakit.runs.folder import RunFolder
 from jepakit.runs.pictures import open_source, open_validation
-from jepakit.runs.scoring import ScoringSettings, choose_pictures, score
-from jepakit.runs.trained import Trained, open_trained
-from jepakit.runs.yaml_file import apply_overrides, check
+from jepakit.runs.subjects import Candidate, open_candidates
+from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 
 
-def evaluate(run_folder: Path, overrides: Sequence[str], data: Path | None) -> int:
-    """Print the table of scores and write it to `scores.json` in the run folder."""
+def evaluate(
+    words: Sequence[str],
+    data: Path | None,
+    tasks: str | None,
+    config: Path | None,
+    seeds: int | None,
+    out: Path | None,
+) -> int:
+    """Print the table of scores; write `scores.json` and `evaluation.html`."""
     console = Console()
-    settings = check(ScoringSettings, apply_overrides({}, overrides))
-    trained = open_trained(run_folder, choose_device())
-    comparison = evaluate_run(trained, settings, data, console)
+    names, overrides = _told_apart(words)
+    content = read_yaml(config) if config else {}
+    if tasks:
+        content["tasks"] = [task.strip() for task in tasks.split(",")]
+    if seeds:
+        content["seeds"] = seeds
+    settings = check(EvaluationSettings, apply_overrides(content, overrides))
+    evaluated, folder = evaluate_named(
+        names, data, settings, out, lambda line: console.print(line, style="dim", highlight=False)
+    )
+    command = "jepa evaluate " + " ".join(
+        [*words, *_option("--data", data), *_option("--tasks", tasks), *_option("--config", config)]
+    )
+    write_evaluation(evaluated, settings, folder, command)
+    comparison = evaluated.comparison
     console.print(comparison.table(main_columns(comparison)))
-    console.print(f"all scores: {trained.folder.scores}", highlight=False)
+    console.print(
+        f"all scores: {folder.scores}\nopen {folder.evaluation_page.resolve()}",
+        highlight=False,
+        soft_wrap=True,
+    )
     return 0
 
 
-def evaluate_run(
-    trained: Trained, settings: ScoringSettings, data: Path | None, console: Console
-) -> Comparison:
-    """Score, and write `scores.json`."""
-    source, held_out = _sources(trained, data)
-    if not source.classes:
+def evaluate_named(
+    names: Sequence[str],
+    data: Path | None,
+    settings: EvaluationSettings,
+    out: Path | None,
+    tell: Tell,
+) -> tuple[Evaluated, RunFolder]:
+    """Open what the names stand for, and evaluate it."""
+    if not names:
         raise ValueError(
-            f"the {len(source)} pictures have no labels: put them into one folder per class, or "
-            "name a labelled folder with --data"
+            "name what to evaluate: a run folder, a checkpoint, or timm:MODEL, "
+            "e.g. jepa evaluate runs/demo"
         )
-    train, test = choose_pictures(source, held_out, settings)
+    device = choose_device()
+    candidates = [c for name in names for c in open_candidates(name, device, settings.encoder)]
+    parts = _parts(candidates[0], data, settings)
+    folder = RunFolder(out or _usual_folder(names, candidates[0]))
+    folder.path.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode(False):
-        comparison = score(
-            trained, train, test, settings, lambda words: console.print(words, style="dim")
-        )
-    comparison.save(trained.folder.scores)
-    return comparison
+        found = evaluate_candidates(candidates, parts, settings, folder.evaluation, tell)
+    return found, folder
 
 
-def _sources(trained: Trained, data: Path | None) -> tuple[Source, Source | None]:
-    if data is None:
-        source = open_source(trained.config.data.source, trained.config)
-        return source, open_validation(trained.config, source)
-    channels = trained.objective.kept_encoder().num_channels
-    splits = find_splits(data)
-    held_out = splits.get("val") or splits.get("test")
-    if not splits or held_out is None:
-        return build_source(ImageFolder.Settings(path=data, channels=channels)), None
-    parts = [ImageFolder.Settings(path=p, channels=channels) for p in (splits["train"], held_out)]
-    return build_source(parts[0]), build_source(parts[1])
+def _told_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of what is evaluated, and settings (`a.b=value`)."""
+    settings = [w for w in words if re.match(r"[a-z_.0-9]+=", w) and not Path(w).exists()]
+    return [w for w in words if w not in settings], settings
+
+
+def _option(name: str, value: object) -> list[str]:
+    return [] if value is None else [name, str(value)]
+
+
+def _usual_folder(names: Sequence[str], first: Candidate) -> Path:
+    """A single run's own folder; else a new one under `runs/evaluations`."""
+    if len(names) == 1 and first.folder is not None:
+        return first.folder
+    name = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", Path(n).name) for n in names)
+    return Path("runs/evaluations") / name[:80]
+
+
+def _parts(first: Candidate, data: Path | None, settings: EvaluationSettings) -> TrainAndTest:
+    """The two parts of the dataset: the one named, or that of the first run's training."""
+    if data is not None:
+        parts = open_parts(data, first.subject.backbone.num_channels)
+    elif first.config is None:
+        raise ValueError("name the pictures to evaluate on: --data FOLDER")
+    else:
+        source: Source = open_source(first.config.data.source, first.config)
+        held_out = open_validation(first.config, source)
+        parts = {"train": source, "val": held_out} if held_out else {"all": source}
+    return train_and_test(parts, settings.seed, settings.test_share)
 
 
 def main_columns(comparison: Comparison) -> list[str]:
-    """The columns worth a place on the terminal: one k-NN, the linear probes."""
-    means = [c for c in comparison.columns if c.startswith("mean/")]
-    wanted = ("knn_20", "linear")
-    if not means:
-        return [c for c in comparison.columns if c in wanted]
-    tasks = [c for c in comparison.columns if c.endswith("/linear")]
-    return [c for c in means if c.endswith("/knn_20")] + tasks
+    """The columns worth a place on the terminal: one k-NN, every probe, few details."""
+    columns = comparison.columns
+    shown = [c for c in columns if not re.search(r"knn_\d+$", c) or c.endswith("knn_20")]
+    if any(c.startswith("mean/") for c in columns):
+        shown = [c for c in shown if not re.search(r"(?<!mean)/knn_\d+$", c)]
+    return shown or columns

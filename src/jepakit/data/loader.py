@@ -17,7 +17,7 @@ from jepakit.core.tensors import Batch
 from jepakit.data.broken_pictures import BrokenPictures
 from jepakit.data.micro_batches import DrawMasks, MicroBatches, Place
 from jepakit.data.sources.source import BrokenPicture, Source
-from jepakit.data.views import CentreView, RandomView
+from jepakit.data.views import CentreView, RandomView, RepeatableView
 from jepakit.data.workers import Workers, is_stopping
 
 
@@ -129,7 +129,7 @@ class EvaluationStream:
     def __init__(
         self,
         source: Source,
-        view: CentreView,
+        view: CentreView | RepeatableView,
         indices: Sequence[int],
         batch_size: int,
         num_workers: int = 0,
@@ -162,15 +162,16 @@ def evaluation_loader(
     indices: Sequence[int] | None = None,
     batch_size: int = 256,
     num_workers: int = 0,
+    view: RepeatableView | None = None,
 ) -> EvaluationStream:
-    """Centre views of the pictures at `indices` (default: all)."""
-    view = CentreView(CentreView.Settings(size=size))
+    """Centre views (or others of that size) of the pictures at `indices` (default: all)."""
+    chosen_view = view or CentreView(CentreView.Settings(size=size))
     chosen = range(len(source)) if indices is None else indices
-    return EvaluationStream(source, view, chosen, batch_size, num_workers)
+    return EvaluationStream(source, chosen_view, chosen, batch_size, num_workers)
 
 
 class _EvaluationBatches(Dataset):
-    def __init__(self, source: Source, view: CentreView) -> None:
+    def __init__(self, source: Source, view: CentreView | RepeatableView) -> None:
         self._source = source
         self._view = view
 
@@ -186,7 +187,7 @@ class _EvaluationBatches(Dataset):
             except BrokenPicture as error:
                 broken.append(error)
                 continue
-            views.append(self._view(sample.picture))
+            views.append(self._view(sample.picture, index))
             labels.append(sample.label)
             readable.append(index)
         if not views:

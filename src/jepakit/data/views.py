@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from jepakit.core.randomness import generator
 from jepakit.core.settings import Settings as _Settings
 
 
@@ -84,6 +85,21 @@ class RandomView:
         return low * width / height, high * width / height
 
 
+class RepeatableView:
+    """A random view of each picture that is the same every time: of (seed, copy, index) alone."""
+
+    def __init__(self, settings: RandomView.Settings, seed: int, copy: int) -> None:
+        self.view = RandomView(settings)
+        self.size = settings.size
+        self._keys = (seed, copy)
+        self.described = f"random view {copy} of seed {seed}, {settings.model_dump_json()}"
+
+    def __call__(self, picture: UInt8[np.ndarray, "H0 W0 C"], index: int) -> UInt8[Tensor, "C H W"]:
+        """The view of picture `index`."""
+        seed, copy = self._keys
+        return self.view(picture, generator(seed, "repeatable view", copy, index))
+
+
 class CentreView:
     """The middle of a picture, for evaluation; one that has the size already is kept whole."""
 
@@ -104,8 +120,10 @@ class CentreView:
         self.settings = settings
         self.size = settings.size
 
-    def __call__(self, picture: UInt8[np.ndarray, "H0 W0 C"]) -> UInt8[Tensor, "C H W"]:
-        """A view of `size`; the same every time."""
+    def __call__(
+        self, picture: UInt8[np.ndarray, "H0 W0 C"], index: int = 0
+    ) -> UInt8[Tensor, "C H W"]:
+        """A view of `size`; the same every time, whatever the picture's `index`."""
         settings = self.settings
         box = centre_box(picture.shape[:2], settings.size, settings.margin)
         return crop_and_resize(picture, box, settings.size, settings.interpolation)

@@ -14,6 +14,7 @@ from jepakit.evaluation.evaluation import Features
 from jepakit.evaluation.judgement import Classification, Judgement
 
 _CONFIDENCE = 0.95
+_MOST_ACROSS = 3  # scores side by side on the terminal
 _BLOCK = 2**24  # picture draws in memory at a time
 
 
@@ -27,9 +28,9 @@ class Score(BaseModel):
     high: float
 
     def __str__(self) -> str:
-        """In percent, e.g. `56.5 (54.1 to 58.8)`."""
+        """In percent, e.g. `56.5 (54.1–58.8)`."""
         value, low, high = (f"{100 * share:.1f}" for share in (self.value, self.low, self.high))
-        return f"{value} ({low} to {high})"
+        return f"{value} ({low}–{high})"
 
 
 class Comparison(BaseModel):
@@ -44,8 +45,8 @@ class Comparison(BaseModel):
 
     @property
     def columns(self) -> list[str]:
-        """Names of the scores, in order."""
-        return list(next(iter(self.scores.values())))
+        """Names of the scores, in order; a row may lack some (raw pixels cannot be fine-tuned)."""
+        return list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
 
     def value(self, row: str, column: str) -> float:
         """One score, a share."""
@@ -53,7 +54,11 @@ class Comparison(BaseModel):
 
     def margin(self, row: str, column: str) -> float:
         """By how much a row is above the best of the others (below: negative), a share."""
-        others = [self.value(other, column) for other in self.scores if other != row]
+        others = [
+            scores[column].value
+            for other, scores in self.scores.items()
+            if other != row and column in scores
+        ]
         return self.value(row, column) - max(others)
 
     def save(self, path: Path) -> None:
@@ -66,14 +71,26 @@ class Comparison(BaseModel):
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
     def table(self, columns: Sequence[str] | None = None) -> Table:
-        """For the terminal, with the best of each column in bold."""
+        """For the terminal, the best of each score in bold; many scores go downwards."""
         table = Table(title=self.caption())
-        table.add_column("features")
         columns = self.columns if columns is None else columns
+        cells = {
+            (row, column): self._cell(row, column, "[bold]", "[/]")
+            for row in self.scores
+            for column in columns
+        }
+        if len(columns) > _MOST_ACROSS:
+            table.add_column("score")
+            for row in self.scores:
+                table.add_column(row, justify="right")
+            for column in columns:
+                table.add_row(_heading(column), *(cells[row, column] for row in self.scores))
+            return table
+        table.add_column("features")
         for column in columns:
             table.add_column(_heading(column), justify="right")
         for row in self.scores:
-            table.add_row(row, *(self._cell(row, column, "[bold]", "[/]") for column in columns))
+            table.add_row(row, *(cells[row, column] for column in columns))
         return table
 
     def markdown(self, columns: Sequence[str] | None = None) -> str:
@@ -96,8 +113,10 @@ class Comparison(BaseModel):
         )
 
     def _cell(self, row: str, column: str, before: str, after: str) -> str:
-        score = self.scores[row][column]
-        best = max(scores[column].value for scores in self.scores.values())
+        score = self.scores[row].get(column)
+        if score is None:
+            return "–"
+        best = max(s[column].value for s in self.scores.values() if column in s)
         return f"{before}{score}{after}" if score.value == best else str(score)
 
 
@@ -122,35 +141,22 @@ def tabulate(
     """The table of several judgements of the same test pictures, in the order given.
 
     All rows and columns are resampled together. The interval holds the luck of the test pictures,
-    not that of the training. Raises `ValueError` if rows differ in their pictures or columns.
+    not that of the training. Raises `ValueError` if rows differ in their pictures.
     """
-    shapes = {
-        (tuple(found.marks), len(marks))
-        for found in judgements.values()
-        for marks in found.marks.values()
-    }
-    if len(shapes) != 1:
+    places = [(row, name) for row, found in judgements.items() for name in found.marks]
+    marks = [judgements[row].marks[name].cpu().double().numpy() for row, name in places]
+    if len({len(one) for one in marks}) != 1:
         raise ValueError(
-            "only judgements with the same scores over the same test pictures can be compared: "
-            "evaluate all of them on one split with the same tasks"
+            "only judgements of the same test pictures can be compared: evaluate all of them on "
+            "one split"
         )
-    ((columns, num_pictures),) = shapes
-    marks = np.stack(
-        [
-            found.marks[name].cpu().double().numpy()
-            for found in judgements.values()
-            for name in columns
-        ]
-    )
-    numbers = np.stack([marks.mean(axis=1), *bootstrap(marks, seed, num_resamples)], axis=1)
-    numbers = numbers.reshape(len(judgements), len(columns), 3)
-    scores = {
-        row: {
-            name: Score(value=value, low=low, high=high)
-            for name, (value, low, high) in zip(columns, row_numbers.tolist(), strict=True)
-        }
-        for row, row_numbers in zip(judgements, numbers, strict=True)
-    }
+    together = np.stack(marks)
+    bounds = bootstrap(together, seed, num_resamples)
+    numbers = np.stack([together.mean(axis=1), *bounds], axis=1).tolist()
+    scores: dict[str, dict[str, Score]] = {row: {} for row in judgements}
+    for (row, name), (value, low, high) in zip(places, numbers, strict=True):
+        scores[row][name] = Score(value=value, low=low, high=high)
+    num_pictures = together.shape[1]
     chosen = {row: found.chosen for row, found in judgements.items()}
     return Comparison(num_pictures=num_pictures, scores=scores, chosen=chosen)
 

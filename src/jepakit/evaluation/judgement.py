@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,8 @@ class Judgement:
     marks: dict[str, Float[Tensor, " B"]]
     predictions: dict[str, Tensor]  # a label (or the targets B T) per test picture
     chosen: dict[str, float] = field(default_factory=dict)  # settings found on the training set
+    curves: dict[str, list[float]] = field(default_factory=dict)  # one number per epoch
+    confidence: dict[str, Float[Tensor, " B"]] = field(default_factory=dict)  # of a prediction
 
     def scores(self) -> dict[str, float]:
         """The mean of each score's marks, and what was chosen."""
@@ -35,6 +37,8 @@ class Judgement:
             {rename(name): marks for name, marks in self.marks.items()},
             {rename(name): found for name, found in self.predictions.items()},
             {rename(name): number for name, number in self.chosen.items()},
+            {rename(name): curve for name, curve in self.curves.items()},
+            {rename(name): share for name, share in self.confidence.items()},
         )
 
     @staticmethod
@@ -43,12 +47,16 @@ class Judgement:
         marks: dict[str, Tensor] = {}
         predictions: dict[str, Tensor] = {}
         chosen: dict[str, float] = {}
+        curves: dict[str, list[float]] = {}
+        confidence: dict[str, Tensor] = {}
         for judgement in judgements:
             assert marks.keys().isdisjoint(judgement.marks), "two scores of one name"
             marks |= judgement.marks
             predictions |= judgement.predictions
             chosen |= judgement.chosen
-        return Judgement(marks, predictions, chosen)
+            curves |= judgement.curves
+            confidence |= judgement.confidence
+        return Judgement(marks, predictions, chosen, curves, confidence)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class Predictions:
 
     classes: dict[str, Int[Tensor, " B"]]
     chosen: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    confidence: dict[str, Float[Tensor, " B"]] = field(default_factory=dict)
 
 
 class Classification(Evaluation):
@@ -77,10 +87,12 @@ class Classification(Evaluation):
         check_values(train.values, test.values)
         check_labels(train, test)
         labels, classes = train.labels.unique(return_inverse=True)
-        predictions = self.predict(Features(train.values, classes), len(labels), test.values)
+        predictions = self.predict(replace(train, labels=classes), len(labels), test.values)
         predicted = {name: labels[found] for name, found in predictions.classes.items()}
         marks = {name: (found == test.labels).float() for name, found in predicted.items()}
-        return Judgement(marks, predicted, predictions.chosen)
+        return Judgement(
+            marks, predicted, predictions.chosen, predictions.curves, predictions.confidence
+        )
 
     def score(self, train: Features, test: Features) -> dict[str, float]:
         """The share of test pictures predicted right, by score name, and what was chosen."""

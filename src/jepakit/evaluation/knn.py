@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import torch
@@ -48,24 +49,45 @@ class NearestNeighbours(Classification):
                 f"{most} neighbours do not exist among {len(train.values)} training pictures: "
                 f"choose neighbours of at most {len(train.values)}"
             )
-        keys = F.normalize(train.values.float(), dim=1)
-        blocks = F.normalize(values.float(), dim=1).split(max(1, _BLOCK // len(keys)))
-        votes = [self._votes(block @ keys.T, train.labels, num_classes) for block in blocks]
-        return Predictions(
-            {
-                f"knn_{k}": torch.cat([found[place] for found in votes])
-                for place, k in enumerate(self.settings.neighbours)
-            }
-        )
+        winners = [
+            [votes.argmax(dim=1) for votes in block]
+            for block in self._blocks(train, num_classes, values)
+        ]
+        return Predictions({f"knn_{k}": found for k, found in self._joined(winners)})
+
+    def shares(
+        self, train: Features, num_classes: int, values: Float[Tensor, "B D"]
+    ) -> dict[int, Float[Tensor, "B K"]]:
+        """Each class's share of the vote, for every number of neighbours."""
+        return dict(self._joined(self._blocks(train, num_classes, values)))
+
+    def _blocks(self, train: Features, num_classes: int, values: Tensor) -> Iterator[list[Tensor]]:
+        """What `_votes` says of some rows at a time."""
+        last = train.last().values
+        keys = _directions(last)
+        rows = _directions(values[:, -last.shape[1] :])
+        for block in rows.split(max(1, _BLOCK // len(keys))):
+            yield self._votes(block @ keys.T, train.labels, num_classes)
+
+    def _joined(self, blocks: Iterable[list[Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        """Each number of neighbours, with what was found for all rows."""
+        columns = zip(*blocks, strict=True)
+        for k, found in zip(self.settings.neighbours, columns, strict=True):
+            yield k, torch.cat(found)
 
     def _votes(self, similarities: Tensor, labels: Tensor, num_classes: int) -> list[Tensor]:
-        """The winning class of each row, for every number of neighbours."""
+        """Each class's share of the vote per row, for every number of neighbours."""
         nearest, places = similarities.topk(max(self.settings.neighbours), dim=1)
         # Relative to the nearest, so that a small temperature does not overflow.
         weights = ((nearest - nearest[:, :1]) / self.settings.temperature).exp()
-        winners = []
+        shares = []
         for k in self.settings.neighbours:
             votes = weights.new_zeros(len(weights), num_classes)
             votes.scatter_add_(1, labels[places[:, :k]], weights[:, :k])
-            winners.append(votes.argmax(dim=1))
-        return winners
+            shares.append(votes / votes.sum(dim=1, keepdim=True))
+        return shares
+
+
+def _directions(values: Tensor) -> Tensor:
+    """Rows of length 1, in float32 or better."""
+    return F.normalize(values.to(torch.promote_types(values.dtype, torch.float32)), dim=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -11,8 +10,8 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from jepakit.core import settings as core
-from jepakit.core.randomness import generator
 from jepakit.evaluation.evaluation import Features
+from jepakit.evaluation.fitting import FittedProbe, Scaling, classify, held_out, ready
 from jepakit.evaluation.judgement import (
     Classification,
     Judgement,
@@ -21,7 +20,7 @@ from jepakit.evaluation.judgement import (
     Regression,
     check_values,
 )
-from jepakit.evaluation.logistic_regression import LogisticProblem, with_ones
+from jepakit.evaluation.logistic_regression import LogisticProblem
 
 
 class SweepSettings(core.Settings):
@@ -50,9 +49,12 @@ class LinearProbe(Classification):
     """
 
     class Settings(SweepSettings):
-        """The sweep of the classifier."""
+        """The sweep of the classifier, and the layers that it looks at."""
 
         kind: Literal["linear"] = "linear"
+        pooling: Literal["last", "last_four", "best"] = Field(
+            "last", description="layers in a row; best = whichever predicts held-out pictures best"
+        )
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or self.Settings()
@@ -60,40 +62,65 @@ class LinearProbe(Classification):
     def predict(
         self, train: Features, num_classes: int, values: Float[Tensor, "B D"]
     ) -> Predictions:
-        """Scored as `linear`; the L2 that was chosen as `linear_l2`."""
-        train = Features(_ready(train.values), train.labels.to(_ready(train.values).device))
-        l2, start = self._choose(*self._split(train), num_classes)
-        scaling = Scaling.of(train.values)
-        problem = LogisticProblem.of(scaling(train.values), train.labels, num_classes)
-        weights = problem.solve(l2, start)
-        found = classify(weights, scaling(_ready(values))).to(values.device)
-        return Predictions({"linear": found}, {"linear_l2": l2})
+        """Scored as `linear`; the L2 that was chosen as `linear_l2`.
 
-    def _split(self, train: Features) -> tuple[Features, Features]:
-        """The training pictures to fit, and those to choose by."""
-        held = held_out(train.labels, self.settings.held_out, self.settings.seed)
+        With pooling `best`, `linear_layers` is how many layers were chosen.
+        """
+        fitted = self.fit(train, num_classes)
+        shares = fitted.scores(values).softmax(dim=1).to(values.device)
+        confidence, found = shares.max(dim=1)
+        chosen = {"linear_l2": fitted.l2}
+        if self.settings.pooling == "best":
+            chosen["linear_layers"] = fitted.width / train.last().values.shape[1]
+        return Predictions({"linear": found}, chosen, confidence={"linear": confidence.float()})
+
+    def fit(self, train: Features, num_classes: int) -> FittedProbe:
+        """Choose layers and L2 on held-out pictures, then fit to all of them."""
+        values = ready(train.values)
+        train = Features(values, train.labels.to(values.device), train.width)
+        held = self._held_out(train.labels)
+        trials = []
+        for part in self._parts(train):
+            right, l2, start = self._choose(part.rows(~held), part.rows(held), num_classes)
+            trials.append((right, part, l2, start))
+        _, part, l2, start = max(trials, key=lambda trial: trial[0])  # the first wins a tie
+        scaling = Scaling.of(part.values)
+        problem = LogisticProblem.of(scaling(part.values), part.labels, num_classes)
+        return FittedProbe(part.values.shape[1], scaling, problem.solve(l2, start), l2)
+
+    def _parts(self, train: Features) -> list[Features]:
+        """The layers to try, the fewest first."""
+        last, all_layers = train.last(), Features(train.values, train.labels)
+        if train.width is None:
+            return [last]
+        return {"last": [last], "last_four": [all_layers], "best": [last, all_layers]}[
+            self.settings.pooling
+        ]
+
+    def _held_out(self, labels: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
+        """The training pictures to choose by."""
+        held = held_out(labels, self.settings.held_out, self.settings.seed)
         if not held.any():
             raise ValueError(
-                f"{len(train.labels)} training pictures of {len(train.labels.unique())} classes "
+                f"{len(labels)} training pictures of {len(labels.unique())} classes "
                 "are too few to hold some out: give more pictures of each class"
             )
-        return (
-            Features(train.values[~held], train.labels[~held]),
-            Features(train.values[held], train.labels[held]),
-        )
+        return held
 
-    def _choose(self, seen: Features, held: Features, num_classes: int) -> tuple[float, Tensor]:
-        """The L2 that predicts most held-out pictures right, and its weights."""
+    def _choose(
+        self, seen: Features, held: Features, num_classes: int
+    ) -> tuple[float, float, Tensor]:
+        """The share of held-out pictures right at the best L2, that L2, and its weights."""
         scaling = Scaling.of(seen.values)
         problem = LogisticProblem.of(scaling(seen.values), seen.labels, num_classes)
         judged = scaling(held.values)
         weights, trials = problem.start(), []
         for l2 in self.settings.l2:
-            weights = problem.solve(l2, weights)
+            # To choose, this is near enough to the minimum: the loss is within 5e-7 of it.
+            weights = problem.solve(l2, weights, tolerance=1e-3)
             right = (classify(weights, judged) == held.labels).float().mean().item()
             trials.append((right, l2, weights))
-        _, best, start = max(trials, key=lambda trial: trial[:2])
-        return best, start
+        return max(trials, key=lambda trial: trial[:2])
 
 
 class RidgeProbe(Regression):
@@ -132,14 +159,14 @@ class RidgeProbe(Regression):
     @staticmethod
     def _predict(train: Measurements, values: Tensor, strengths: tuple[float, ...]) -> list[Tensor]:
         """Predictions for `values` at each strength, from one eigendecomposition."""
-        scaling = Scaling.of(_ready(train.values))
-        design = scaling(_ready(train.values))
+        scaling = Scaling.of(ready(train.values))
+        design = scaling(ready(train.values))
         targets = train.targets.to(design.device)
         centre = targets.double().mean(dim=0)
         moments = (design.T @ design / len(design)).double()
         eigenvalues, basis = torch.linalg.eigh(moments)
         cross = basis.T @ (design.T.double() @ (targets.double() - centre) / len(design))
-        inputs = scaling(_ready(values)).double()
+        inputs = scaling(ready(values)).double()
         found = []
         for l2 in strengths:
             weights = basis @ (cross / (eigenvalues.clamp_min(0) + l2)[:, None])
@@ -148,51 +175,9 @@ class RidgeProbe(Regression):
         return found
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """Makes each feature of the training set have mean 0 and deviation 1 (0 if constant)."""
-
-    mean: Float[Tensor, " D"]
-    deviation: Float[Tensor, " D"]
-
-    @classmethod
-    def of(cls, values: Float[Tensor, "B D"]) -> Scaling:
-        """The scaling of a training set."""
-        variance, mean = torch.var_mean(values, dim=0, correction=0)
-        deviation = variance.sqrt()
-        # A constant feature's deviation is rounding; dividing by it would make noise of it.
-        constant = deviation <= 1e-6 * mean.abs()
-        return cls(mean, torch.where(constant, torch.inf, deviation))
-
-    def __call__(self, values: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """The scaled features."""
-        return (values - self.mean) / self.deviation
-
-
-def held_out(labels: Int[Tensor, " B"], share: float, seed: int) -> Bool[Tensor, " B"]:
-    """A random part, about `share` of every class; the first drawn of each class is never in it."""
-    drawn = torch.from_numpy(generator(seed, "held-out").permutation(len(labels)))
-    order = drawn.to(labels.device)
-    order = order[labels[order].argsort(stable=True)]  # by class, random within
-    repeated = order[1:][labels[order][1:] == labels[order][:-1]]
-    held = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
-    held[repeated[:: round(1 / share)]] = True
-    return held
-
-
-def classify(weights: Float[Tensor, "E K"], values: Float[Tensor, "B D"]) -> Int[Tensor, " B"]:
-    """The class of the largest score; the intercepts are the last row of `weights`."""
-    return (with_ones(values) @ weights.to(values.dtype)).argmax(dim=1)
-
-
 def _shares(predicted: Tensor, targets: Tensor) -> Tensor:
     """Each picture's 1 - squared error / variance, averaged over the targets."""
     variance = targets.var(dim=0, correction=0)
     if (variance == 0).any():
         raise ValueError("a target is the same in all test pictures: R² has no meaning for it")
     return 1 - ((targets - predicted).square() / variance).mean(dim=1)
-
-
-def _ready(values: Tensor) -> Tensor:
-    """Float32, moved off a device that has no float64."""
-    return values.cpu().float() if values.device.type == "mps" else values.float()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from jepakit.core.devices import Precision, autocast
 from jepakit.data.loader import evaluation_loader
 from jepakit.data.sources.source import Source
+from jepakit.data.views import RepeatableView
 from jepakit.models.backbone import Backbone
 
 
@@ -43,11 +44,23 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def centre_views(
-        self, size: tuple[int, int], batch_size: int, num_workers: int = 0
+    def at(self, places: Sequence[int]) -> Pictures:
+        """Some of them."""
+        chosen = [self.indices[place] for place in places]
+        return Pictures(self.source, chosen, self.labels[torch.as_tensor(places)])
+
+    def views(
+        self,
+        size: tuple[int, int],
+        batch_size: int,
+        num_workers: int = 0,
+        view: RepeatableView | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(uint8 views B C H W, int64 places in `indices`); broken pictures are left out."""
+        """(uint8 views B C H W, int64 places in `indices`): centre views unless told otherwise.
+
+        Broken pictures are left out.
+        """
         places = {int(index): place for place, index in enumerate(self.indices)}
-        stream = evaluation_loader(self.source, size, self.indices, batch_size, num_workers)
+        stream = evaluation_loader(self.source, size, self.indices, batch_size, num_workers, view)
         for views, _, indices in stream:
             yield views, torch.tensor([places[int(index)] for index in indices])

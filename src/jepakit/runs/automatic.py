@@ -156,7 +156,7 @@ def _choose_schedule(
     chosen: Choices, count: int, device: torch.device, epochs: float | None
 ) -> None:
     on_gpu = device.type == "cuda"
-    wanted = (2048 if count >= MANY else 512) if on_gpu else 128
+    wanted = (2048 if count >= MANY else 512) if on_gpu else 32
     batch = wanted if count >= 8 * wanted else max(2, 2 ** int(np.log2(max(count / 8, 2))))
     views = 30_000_000 if on_gpu else 300_000
     if epochs is None:
@@ -164,7 +164,8 @@ def _choose_schedule(
         why = f"about {epochs * count:,} views in all"
     else:
         why = "as you wrote"
-    chosen.take("batch.size", batch, "small batches make more steps" if batch < 2048 else "paper")
+    why = "the same pictures in small batches make more steps" if batch < 2048 else "the paper's"
+    chosen.take("batch.size", batch, why)
     chosen.take("optimization.epochs", epochs, why)
     chosen.take("optimization.warmup_epochs", epochs / 10, "a tenth of the run")
     chosen.take("optimization.lr", 1e-3, "the paper's")
@@ -172,8 +173,8 @@ def _choose_schedule(
         why = "without it features collapse on small data (docs/guides/small-data.md)"
         chosen.take("objective.regulariser.kind", "vicreg", why)
         chosen.take("objective.regulariser.weight", 0.05, "best of .01 and .05 in trials")
-        chosen.take("objective.ema", [0.99, 1.0], "few steps: targets must follow sooner")
-        chosen.take("objective.ema_cap", 0.9999, "targets never stand still")
+        last = 0.9999 if on_gpu else 0.999
+        chosen.take("objective.ema", [0.99, last], "few steps: targets must follow, to the end")
     why = "the paper's at ViT-B, and strong enough for narrower networks"
     chosen.take("encoder.initialisation", "fan_in", why)
     chosen.take("predictor.initialisation", "fan_in", why)

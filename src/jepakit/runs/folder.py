@@ -22,6 +22,8 @@ class RunFolder:
         self.statistics = path / "normalization.json"
         self.scores = path / "scores.json"
         self.page = path / "report.html"
+        self.evaluation = path / "evaluation"  # features, judgements: may be deleted
+        self.evaluation_page = path / "evaluation.html"
 
     def holds_checkpoints(self) -> bool:
         """Whether something was learned in this folder: it has a checkpoint, readable or not."""

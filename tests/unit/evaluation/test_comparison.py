@@ -85,15 +85,23 @@ def test_terminal_table_shows_every_cell(table: Comparison) -> None:
     console.print(table.table())
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    for words in ("trained", "random", "linear", "knn 20", "60.0 (", "40.0 (", "0.0 (0.0 to 0.0)"):
+    for words in ("trained", "random", "linear", "knn 20", "60.0 (", "40.0 (", "0.0 (0.0–0.0)"):
         assert words in text
 
 
 def test_different_test_pictures_cannot_be_compared() -> None:
-    with pytest.raises(ValueError, match="on one split with the same tasks"):
+    with pytest.raises(ValueError, match="evaluate all of them on one split"):
         tabulate({"a": judgement(0.5), "b": judgement(0.5, num=500)})
-    with pytest.raises(ValueError, match="on one split with the same tasks"):
-        tabulate({"a": judgement(0.5), "b": judgement(0.5).renamed("count/{}".format)})
+
+
+def test_a_row_may_lack_a_score() -> None:
+    few = judgement(0.5)
+    table = tabulate({"few": Judgement({"linear": few.marks["linear"]}, {}), "all": judgement(0.6)})
+    assert table.columns == ["linear", "knn_20"]
+    assert "knn_20" not in table.scores["few"]
+    assert table.margin("few", "linear") == pytest.approx(-0.1)
+    assert "| few | 50.0 (" in table.markdown()
+    assert "| – |" in table.markdown()
 
 
 def test_compare_runs_every_evaluation_on_every_row() -> None:

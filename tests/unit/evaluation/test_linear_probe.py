@@ -6,8 +6,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from jepakit.evaluation.evaluation import Features
+from jepakit.evaluation.fitting import Scaling, held_out
 from jepakit.evaluation.judgement import Measurements
-from jepakit.evaluation.linear_probe import LinearProbe, RidgeProbe, Scaling, held_out
+from jepakit.evaluation.linear_probe import LinearProbe, RidgeProbe
 from jepakit.evaluation.logistic_regression import LogisticProblem
 
 NUM_CLASSES = 4

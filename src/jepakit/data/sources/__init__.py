@@ -1,12 +1,16 @@
 """The sources of pictures, by the `kind` in their settings."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from jepakit.data.sources.clevr import Clevr
+from jepakit.data.sources.guess import guess_parts, guess_source
 from jepakit.data.sources.image_folder import ImageFolder, find_splits
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.data.sources.source import BrokenPicture, Sample, Source
+from jepakit.data.sources.table import Table
 
 __all__ = [
     "SOURCES",
@@ -16,15 +20,26 @@ __all__ = [
     "SourceSettings",
     "build_source",
     "find_splits",
+    "guess_source",
+    "open_parts",
 ]
 
-SOURCES: dict[str, Any] = {"folder": ImageFolder, "scenes": ProceduralScenes}
-SourceSettings = Annotated[
-    ImageFolder.Settings | ProceduralScenes.Settings, Field(discriminator="kind")
-]
+SOURCES: dict[str, Any] = {
+    "folder": ImageFolder,
+    "scenes": ProceduralScenes,
+    "clevr": Clevr,
+    "table": Table,
+}
+AnySettings = ImageFolder.Settings | ProceduralScenes.Settings | Clevr.Settings | Table.Settings
+SourceSettings = Annotated[AnySettings, Field(discriminator="kind")]
 
 
-def build_source(settings: ImageFolder.Settings | ProceduralScenes.Settings) -> Source:
+def build_source(settings: AnySettings) -> Source:
     """The source that the settings describe."""
     source: Source = SOURCES[settings.kind](settings)
     return source
+
+
+def open_parts(path: Path, channels: int = 3) -> dict[str, Source]:
+    """The labelled parts of a dataset of any layout by name, or "all" where it has no parts."""
+    return {name: build_source(part) for name, part in guess_parts(path, channels).items()}

@@ -1,0 +1,70 @@
+"""What probes share: scaling, the part held out to choose by, a fitted linear classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from jepakit.core.randomness import generator
+from jepakit.evaluation.logistic_regression import with_ones
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """A linear classifier of the last `width` numbers of a row; intercepts in the last weights."""
+
+    width: int
+    scaling: Scaling
+    weights: Float[Tensor, "E K"]
+    l2: float
+
+    def scores(self, values: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
+        """Log-odds per class, up to a constant per row; softmax makes probabilities of them."""
+        inputs = self.scaling(ready(values)[:, -self.width :])
+        return with_ones(inputs) @ self.weights.to(inputs.dtype)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Makes each feature of the training set have mean 0 and deviation 1 (0 if constant)."""
+
+    mean: Float[Tensor, " D"]
+    deviation: Float[Tensor, " D"]
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "B D"]) -> Scaling:
+        """The scaling of a training set."""
+        variance, mean = torch.var_mean(values, dim=0, correction=0)
+        deviation = variance.sqrt()
+        # A constant feature's deviation is rounding; dividing by it would make noise of it.
+        constant = deviation <= 1e-6 * mean.abs()
+        return cls(mean, torch.where(constant, torch.inf, deviation))
+
+    def __call__(self, values: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """The scaled features."""
+        return (values - self.mean) / self.deviation
+
+
+def held_out(labels: Int[Tensor, " B"], share: float, seed: int) -> Bool[Tensor, " B"]:
+    """A random part, about `share` of every class; the first drawn of each class is never in it."""
+    drawn = torch.from_numpy(generator(seed, "held-out").permutation(len(labels)))
+    order = drawn.to(labels.device)
+    order = order[labels[order].argsort(stable=True)]  # by class, random within
+    repeated = order[1:][labels[order][1:] == labels[order][:-1]]
+    held = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+    held[repeated[:: round(1 / share)]] = True
+    return held
+
+
+def classify(weights: Float[Tensor, "E K"], values: Float[Tensor, "B D"]) -> Int[Tensor, " B"]:
+    """The class of the largest score; the intercepts are the last row of `weights`."""
+    return (with_ones(values) @ weights.to(values.dtype)).argmax(dim=1)
+
+
+def ready(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """At least float32, moved off a device that has no float64."""
+    values = values.cpu() if values.device.type == "mps" else values
+    return values.to(torch.promote_types(values.dtype, torch.float32))

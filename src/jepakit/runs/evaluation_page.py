@@ -1,0 +1,216 @@
+"""One page about an evaluation: scores beside baselines, mistakes, classes, curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jepakit.data.loader import evaluation_loader
+from jepakit.evaluation.comparison import Comparison
+from jepakit.evaluation.judgement import Judgement
+from jepakit.evaluation.questions import Question
+from jepakit.runs.evaluation import Evaluated
+from jepakit.runs.evaluation_settings import EvaluationSettings
+from jepakit.runs.folder import RunFolder
+from jepakit.runs.yaml_file import to_yaml
+from jepakit.version import __version__
+from jepakit.visualization import (
+    Code,
+    Facts,
+    Gallery,
+    Picture,
+    Section,
+    Table,
+    write_page,
+)
+from jepakit.visualization.line_drawing import Line, draw_lines
+
+NUM_MISTAKES = 12
+MOST_CLASSES = 40  # a larger confusion matrix cannot be read
+_SHOWN = 96  # pixels, the side of a picture on the page
+
+
+def write_evaluation(
+    evaluated: Evaluated, settings: EvaluationSettings, folder: RunFolder, command: str
+) -> None:
+    """Write `scores.json` and `evaluation.html` into the folder."""
+    evaluated.comparison.save(folder.scores)
+    sections: list[Section] = [
+        *_scores(evaluated.comparison),
+        *_over_training(evaluated),
+        *_classes(evaluated),
+        *_curves(evaluated),
+        *_chosen(evaluated),
+        _facts(evaluated),
+        Code(command, heading="How to do this again"),
+        Code(to_yaml(settings), heading="All settings"),
+    ]
+    write_page(
+        folder.evaluation_page,
+        title="Evaluation of " + ", ".join(c.subject.name for c in evaluated.candidates),
+        sections=sections,
+        lead="What a frozen network knows about pictures, beside the same network with random "
+        "weights and beside raw pixels.",
+        footer=f"written by jepakit {__version__}",
+    )
+
+
+def _scores(comparison: Comparison) -> list[Section]:
+    columns = comparison.columns
+    rows = tuple(
+        (row, *(str(scores[c]) if c in scores else None for c in columns))
+        for row, scores in comparison.scores.items()
+    )
+    header = ("features", *(name.replace("_", " ").replace("/", ", ") for name in columns))
+    return [Table(header, rows, comparison.caption(), "Scores")]
+
+
+def _over_training(evaluated: Evaluated) -> list[Section]:
+    """A curve per score, if several checkpoints of one run were evaluated."""
+    points = sorted((c.step, c.subject.name) for c in evaluated.candidates if c.step is not None)
+    steps = [step for step, _ in points]
+    if len(set(steps)) < 2:
+        return []
+    scores = evaluated.comparison.scores
+    drawn = []
+    for column in evaluated.comparison.columns:
+        known = [(s, 100 * scores[n][column].value) for s, n in points if column in scores[n]]
+        line = _line(column, [s for s, _ in known], [value for _, value in known])
+        drawn.append(
+            Picture(
+                draw_lines(column.replace("_", " "), [line], max(steps)),
+                f"{column} over training: " + ", ".join(f"{v:.1f} at {s}" for s, v in known),
+            )
+        )
+    return [Gallery(tuple(drawn), "percent, by optimizer steps", "Over the training")]
+
+
+def _line(name: str, steps: list[int], values: list[float]) -> Line:
+    return Line(name, np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))
+
+
+def _main_score(judgement: Judgement) -> str | None:
+    """The score whose predictions are shown: the first that is sure of itself."""
+    return next((name for name in judgement.confidence), None)
+
+
+def _classes(evaluated: Evaluated) -> list[Section]:
+    """Confusion matrix, accuracy per class and the most confident mistakes, of the first row."""
+    row, judgement = next(iter(evaluated.judgements.items()))
+    name = _main_score(judgement)
+    if name is None:
+        return []
+    asked = {question.name: question for question in evaluated.dataset.questions}
+    question = asked[name.rpartition("/")[0]]
+    predicted, right = judgement.predictions[name], question.test
+    told = f"{name.replace('_', ' ')}, {row}"
+    sections: list[Section] = []
+    if len(question.classes) <= MOST_CLASSES:
+        sections.append(_confusion(question, predicted, told))
+    sections.append(_per_class(question, predicted, told))
+    sections += _mistakes(evaluated, question, predicted, judgement.confidence[name])
+    assert len(predicted) == len(right)
+    return sections
+
+
+def _confusion(question: Question, predicted: Tensor, told: str) -> Section:
+    size = len(question.classes)
+    counts = torch.bincount(question.test * size + predicted, minlength=size * size)
+    rows = tuple(
+        (name, *row)
+        for name, row in zip(question.classes, counts.view(size, size).tolist(), strict=True)
+    )
+    caption = f"rows: the right class, columns: the answer ({told}); numbers of test pictures"
+    return Table(("", *question.classes), rows, caption, "Confusions")
+
+
+def _per_class(question: Question, predicted: Tensor, told: str) -> Section:
+    rows = []
+    for place, name in enumerate(question.classes):
+        mine = question.test == place
+        if mine.any():
+            share = 100 * (predicted[mine] == place).float().mean().item()
+            rows.append((name, int(mine.sum()), share))
+    rows.sort(key=lambda row: row[2])
+    caption = f"percent right, the worst first ({told})"
+    return Table(("class", "pictures", "right"), tuple(rows), caption, "Accuracy per class")
+
+
+def _mistakes(
+    evaluated: Evaluated, question: Question, predicted: Tensor, confidence: Tensor
+) -> list[Section]:
+    wrong = (predicted != question.test).nonzero().flatten()
+    places = wrong[confidence[wrong].argsort(descending=True)][:NUM_MISTAKES].tolist()
+    if not places:
+        return []
+    test = evaluated.dataset.test
+    views = torch.cat(
+        [
+            v
+            for v, _, _ in evaluation_loader(
+                test.source, (_SHOWN, _SHOWN), [test.indices[place] for place in places]
+            )
+        ]
+    )
+    pictures = tuple(
+        Picture(
+            _three_channels(view),
+            f"test picture {test.source.name(test.indices[place])}",
+            caption=f"{question.classes[int(predicted[place])]} "
+            f"({100 * float(confidence[place]):.0f} % sure), "
+            f"is {question.classes[int(question.test[place])]}",
+        )
+        for view, place in zip(views, places, strict=True)
+    )
+    return [Gallery(pictures, "", "Most confident mistakes", narrowest=120)]
+
+
+def _three_channels(view: Tensor) -> np.ndarray:
+    channels = view[:3] if len(view) >= 3 else view[:1].expand(3, -1, -1)
+    return np.ascontiguousarray(channels.permute(1, 2, 0).numpy())
+
+
+def _curves(evaluated: Evaluated) -> list[Section]:
+    row, judgement = next(iter(evaluated.judgements.items()))
+    drawn = []
+    for name, curve in judgement.curves.items():
+        if len(curve) < 2:
+            continue
+        epochs = list(range(1, len(curve) + 1))
+        drawn.append(
+            Picture(
+                draw_lines(name.replace("_", " "), [_line(name, epochs, curve)], len(curve)),
+                f"{name} of {row}: {curve[0]:.3g} after one epoch, {curve[-1]:.3g} at the end",
+            )
+        )
+    return [Gallery(tuple(drawn), f"by epoch, {row}", "How the probes learned")] if drawn else []
+
+
+def _chosen(evaluated: Evaluated) -> list[Section]:
+    rows = [
+        (row, name.replace("_", " "), f"{value:.4g}")
+        for row, judgement in evaluated.judgements.items()
+        for name, value in judgement.chosen.items()
+    ]
+    if not rows:
+        return []
+    caption = "chosen on a held-out part of the training pictures, never on the test pictures"
+    return [Table(("features", "what", "value"), tuple(rows), caption, "What the probes chose")]
+
+
+def _facts(evaluated: Evaluated) -> Section:
+    dataset = evaluated.dataset
+    names = [question.name or "class" for question in dataset.questions]
+    facts = [
+        ("training pictures", f"{len(dataset.train):,}"),
+        ("test pictures", f"{len(dataset.test):,}"),
+        ("questions", ", ".join(names)),
+        ("unreadable pictures", str(dataset.num_broken)),
+        ("test pictures that look like training pictures", str(len(dataset.duplicates))),
+    ]
+    for candidate in evaluated.candidates:
+        subject = candidate.subject
+        side = f"{subject.size[0]} x {subject.size[1]} pixels"
+        facts.append((subject.name, f"{side}, width {subject.backbone.width}, {subject.precision}"))
+    return Facts(tuple(facts), heading="The pictures")

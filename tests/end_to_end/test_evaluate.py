@@ -1,0 +1,160 @@
+"""`jepa evaluate` from the command line to scores, page and cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jepakit
+
+Jepa = Callable[..., Any]
+COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
+ALL_TASKS = "knn,linear,linear_sweep,low_shot,low_shot_fine_tune,attentive,fine_tune"
+QUICK = (
+    "features.num_workers=0",
+    "features.num_crops=2",
+    "linear_sweep.epochs=4",
+    "low_shot=[{per_class: 3, seeds: 2}]",
+    *("attentive.epochs=2", "attentive.batch_size=16", "attentive.lr=[0.01]"),
+    *("fine_tune.epochs=2", "fine_tune.batch_size=16", "fine_tune.warmup_epochs=0"),
+    *("low_shot_fine_tune.epochs=2", "low_shot_fine_tune.batch_size=3"),
+)
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of three colours under noise, in train and val; one picture is in both."""
+    folder = tmp_path_factory.mktemp("coloured")
+    random = np.random.default_rng(0)
+    for part, count in (("train", 20), ("val", 8)):
+        for name, colour in COLOURS.items():
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                noise = random.normal(0, 40, (32, 32, 3))
+                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    shutil.copy(folder / "train/red/3.png", folder / "val/red/again.png")
+    (folder / "val/red/cut.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(jepa: Jepa, finished: Path, coloured: Path) -> Any:
+    """The finished run through every task on coloured pictures."""
+    words = ("evaluate", str(finished), "--data", str(coloured), "--tasks", ALL_TASKS, *QUICK)
+    command = jepa(*words, "--out", str(coloured / "out"), folder=coloured / "run")
+    assert command.wait() == 0, command.said
+    return command
+
+
+def test_every_task_has_a_score_with_an_interval(evaluated: Any, coloured: Path) -> None:
+    found = json.loads((coloured / "out/scores.json").read_text())
+    assert found["num_pictures"] == 3 * 8 + 1  # the cut one is left out
+    rows = found["scores"]
+    assert list(rows) == ["run (target encoder)", "random encoder", "raw pixels"]
+    columns = {"knn_10", "linear", "linear_sweep", "low_shot_3", "attentive", "fine_tune"}
+    assert columns | {"low_shot_fine_tune"} <= set(rows["run (target encoder)"])
+    assert set(rows["raw pixels"]) == set(rows["random encoder"]) - {
+        *("attentive", "fine_tune", "low_shot_fine_tune")
+    }
+    for scores in rows.values():
+        for score in scores.values():
+            assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
+        assert scores["linear"]["value"] > 0.9  # colours are easy
+
+
+def test_doubts_about_the_pictures_are_said(evaluated: Any) -> None:
+    assert "1 pictures cannot be read" in evaluated.output
+    told = " ".join(evaluated.output.split())
+    assert "1 of 25 test pictures look like training pictures" in told
+    assert "red/again.png" in told
+    assert "red/3.png" in told
+
+
+def test_the_page_holds_everything_in_one_file(evaluated: Any, coloured: Path) -> None:
+    page = (coloured / "out/evaluation.html").read_text()
+    for heading in ("Scores", "Confusions", "Accuracy per class", "How the probes learned"):
+        assert heading in page
+    assert "sweep" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_what_is_done_is_not_done_again(jepa: Jepa, evaluated: Any, coloured: Path) -> None:
+    before = (coloured / "out/scores.json").read_bytes()
+    made = {path: path.stat().st_mtime_ns for path in (coloured / "out/evaluation").rglob("*.*")}
+    command = jepa(*evaluated.words, folder=coloured / "again")
+    assert command.wait() == 0, command.said
+    assert (coloured / "out/scores.json").read_bytes() == before
+    after = {path: path.stat().st_mtime_ns for path in (coloured / "out/evaluation").rglob("*.*")}
+    assert after == made
+
+
+def test_several_checkpoints_make_a_curve(jepa: Jepa, finished: Path, coloured: Path) -> None:
+    steps = sorted((finished / "checkpoints").glob("step-*"))
+    out = coloured / "steps"
+    words = ("evaluate", *map(str, steps), "--data", str(coloured), "--tasks", "linear")
+    command = jepa(
+        *words, "--out", str(out), "encoder=both", "features.num_workers=0", folder=out / "run"
+    )
+    assert command.wait() == 0, command.said
+    rows = json.loads((out / "scores.json").read_text())["scores"]
+    assert {row.partition(" ")[0] for row in list(rows)[:4]} == {step.name for step in steps}
+    assert len(rows) == 2 * len(steps) + 2
+    assert "Over the training" in (out / "evaluation.html").read_text()
+
+
+def test_scenes_are_counted_and_measured(jepa: Jepa, finished_copy: Path) -> None:
+    words = ("evaluate", "run", "--tasks", "counting,distance", "num_test=50", "--seeds", "2")
+    command = jepa(*words, "features.num_workers=0", folder=finished_copy.parent)
+    assert command.wait() == 0, command.said
+    found = json.loads((finished_copy / "scores.json").read_text())
+    names = {"count/linear", "nearest_distance_class/linear", "mean/linear"}
+    assert set(found["scores"]["raw pixels"]) == names
+    assert "count/linear/deviation" in found["chosen"]["raw pixels"]
+
+
+def test_from_python_it_is_the_same(evaluated: Any, finished: Path, coloured: Path) -> None:
+    found = jepakit.evaluate(
+        finished, coloured, ["linear"], out=coloured / "out", features={"num_workers": 0}
+    )
+    scores = json.loads((coloured / "out/scores.json").read_text())["scores"]
+    assert found.value("raw pixels", "linear") == scores["raw pixels"]["linear"]["value"]
+    row = "run (target encoder)"
+    assert found.scores[row]["linear"].low == scores[row]["linear"]["low"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("nowhere",), "nowhere is no run folder"),
+        ((), "name what to evaluate"),
+        (("RUN", "--tasks", "lineer"), "tasks"),
+        (("RUN", "linear.l3=1"), "l2"),
+        (("RUN", "--data", "unlabelled"), "have no labels"),
+        (("RUN", "--data", "one"), "one folder per class, two or more"),
+        (("RUN", "--data", "DATA", "--tasks", "counting"), "CLEVR"),
+        (("timm:nothing", "--data", "DATA"), "nothing"),
+        (("timm:vit_tiny_patch16_224",), "timm:"),
+    ],
+)
+def test_mistakes_are_explained_in_a_sentence(
+    jepa: Jepa, finished: Path, coloured: Path, tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    (tmp_path / "unlabelled").mkdir()
+    (tmp_path / "one/train/red").mkdir(parents=True)
+    for number in range(12):
+        source = coloured / f"train/red/{number}.png"
+        shutil.copy(source, tmp_path / f"unlabelled/{number}.png")
+        shutil.copy(source, tmp_path / f"one/train/red/{number}.png")
+    named = {"RUN": str(finished), "DATA": str(coloured)}
+    command = jepa("evaluate", *(named.get(w, w) for w in words), folder=tmp_path)
+    assert command.wait() == 2, command.said
+    assert "Traceback" not in command.errors
+    assert told in command.errors
