@@ -131,7 +131,7 @@ def _exact_table(rows: list[_Row], probe_seconds: float, probe_accuracy: float) 
 
 
 def _sweep_seconds(train: Features, num_classes: int) -> tuple[float, list[float], float, float]:
-    """Seconds together and of each head alone; differences of accuracy: the chosen's, the largest."""
+    """Seconds together, and of each head alone; the chosen's and the largest gap of accuracy."""
     settings = LinearSweep.Settings(layers=("last",))
     before, sweep = timed(lambda: LinearSweep(settings).fit(train, num_classes))
     seconds, gaps = [], {}

@@ -113,6 +113,17 @@ def test_the_search_finds_what_comparing_everything_finds(monkeypatch: pytest.Mo
         assert 0 < len(expected) < 50
 
 
+@pytest.mark.parametrize("equal_piece", range(4))
+def test_one_equal_piece_of_the_hash_is_enough(equal_piece: int) -> None:
+    others = [piece for piece in range(4) if piece != equal_piece]
+    changed = sum(1 << (16 * piece + 5) for piece in others)
+    alike = np.arange(256, dtype=np.uint8)[None]
+    train = Fingerprints(np.array([0x1234567812345678]), alike)
+    test = Fingerprints(train.hashes ^ changed, alike)
+    (pair,) = find_duplicates(train, test)
+    assert pair.distance == 3
+
+
 def test_hashes_use_all_bits_and_any_channels(pictures: Tensor) -> None:
     values = hashes(pictures)
     assert values.dtype == torch.int64
