@@ -26,7 +26,11 @@ ADAPTERS = {
     "submitit": "launch/slurm.py",
     "transformers": "pretrained/huggingface.py",
     "timm": "pretrained/timm.py",
+    "sklearn": "evaluation/estimators.py",
+    "threadpoolctl": "evaluation/estimators.py",  # comes with scikit-learn
 }
+# Parent classes are needed at the top; then nothing else may import the adapter at its own top.
+AT_THE_TOP = {"sklearn", "threadpoolctl"}
 PACKAGES = {"PIL": "pillow", "yaml": "pyyaml"}  # where an import is named otherwise
 HEAVY = ("torch", "torchvision", "numpy", "pydantic", "PIL", "tensorboard")
 
@@ -58,7 +62,14 @@ def test_optional_packages_are_imported_late_and_in_one_file(package: str) -> No
         if package in third_party(tree):
             assert name == ADAPTERS[package]
             at_the_top = ast.Module([n for n in tree.body if not is_definition(n)], [])
-            assert package not in third_party(at_the_top)
+            assert package in AT_THE_TOP or package not in third_party(at_the_top)
+
+
+def test_nothing_imports_the_estimators_unasked() -> None:
+    adapter = "jepakit.evaluation.estimators"
+    for name, tree in files().items():
+        at_the_top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        assert adapter not in [getattr(n, "module", None) for n in at_the_top], name
 
 
 def is_definition(node: ast.stmt) -> bool:
