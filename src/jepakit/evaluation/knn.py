@@ -49,11 +49,13 @@ class NearestNeighbours(Classification):
                 f"{most} neighbours do not exist among {len(train.values)} training pictures: "
                 f"choose neighbours of at most {len(train.values)}"
             )
-        winners = [
-            [votes.argmax(dim=1) for votes in block]
-            for block in self._blocks(train, num_classes, values)
-        ]
-        return Predictions({f"knn_{k}": found for k, found in self._joined(winners)})
+        found = {
+            k: votes.max(dim=1) for k, votes in self.shares(train, num_classes, values).items()
+        }
+        return Predictions(
+            {f"knn_{k}": winner.indices for k, winner in found.items()},
+            confidence={f"knn_{k}": winner.values for k, winner in found.items()},
+        )
 
     def shares(
         self, train: Features, num_classes: int, values: Float[Tensor, "B D"]

@@ -91,8 +91,9 @@ def _line(name: str, steps: list[int], values: list[float]) -> Line:
 
 
 def _main_score(judgement: Judgement) -> str | None:
-    """The score whose predictions are shown: the first that is sure of itself."""
-    return next((name for name in judgement.confidence), None)
+    """The score whose predictions are shown: a linear probe's if there is one."""
+    sure = list(judgement.confidence)
+    return next((name for name in sure if name.endswith("linear")), sure[0] if sure else None)
 
 
 def _classes(evaluated: Evaluated) -> list[Section]:
