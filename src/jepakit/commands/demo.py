@@ -10,10 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from jepakit.commands.evaluate import evaluate_named
-from jepakit.commands.pretrain import train
+from jepakit.commands.pretrain import launch_or_train
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
 from jepakit.evaluation.questions import DEMO_QUESTIONS
+from jepakit.launch.local import num_cores
 from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.pictures import open_source
@@ -35,8 +36,11 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     recipe = Path(str(files("jepakit") / "runs" / "demo.yaml"))
     content = apply_overrides(read_yaml(recipe), [f"folder={folder}", *overrides])
     config = check(RunConfig, content)
+    if config.devices == ("auto",) and choose_device().type == "cpu" and num_cores() > 1:
+        # Threads gain little in a network this small; two processes do (results/scenes-cpu).
+        config = config.model_copy(update={"devices": ("cpu", "cpu")})
     console.print("[bold]1 of 3: pretraining on procedural scenes, without labels[/]")
-    code = train(config, Place(), console)
+    code = launch_or_train(config, Place(), console)
     if code:
         return code
     trained_after = time.monotonic() - begin

@@ -42,15 +42,20 @@ def pretrain(
         return 0
     if place.is_first and reasons:
         console.print(reasons)
-    if len(resolved.devices) > 1 and place.world_size == 1:
-        for name in resolved.devices:
-            choose_device(name)  # a wrong name is told once, before anything starts
-        folder = RunFolder(resolved.folder)
-        with folder.held():
-            settle(resolved)
-        command = [sys.executable, "-m", "jepakit", "pretrain", str(folder.config)]
-        return launch([*command, f"folder={resolved.folder}"], resolved.devices)
-    return train(resolved, place, console)
+    return launch_or_train(resolved, place, console)
+
+
+def launch_or_train(config: RunConfig, place: Place, console: Console) -> int:
+    """One process per device, or all in this process; returns the exit code."""
+    if len(config.devices) == 1 or place.world_size > 1:
+        return train(config, place, console)
+    for name in config.devices:
+        choose_device(name)  # a wrong name is told once, before anything starts
+    folder = RunFolder(config.folder)
+    with folder.held():
+        settle(config)
+    command = [sys.executable, "-m", "jepakit", "pretrain", str(folder.config)]
+    return launch([*command, f"folder={config.folder}"], config.devices)
 
 
 def train(config: RunConfig, place: Place, console: Console) -> int:
