@@ -26,7 +26,7 @@ def table(folder: Path, columns: dict[str, str]) -> str:
     baselines: dict[str, str] = {}
     for path in sorted(folder.glob("*/scores.json")):
         for row, scores in json.loads(path.read_text(encoding="utf-8"))["scores"].items():
-            cells = " | ".join(cell(scores[column]) for column in columns)
+            cells = " | ".join(cell(scores[c]) if c in scores else "–" for c in columns)
             line = f"| {row} | {cells} |"
             if row in BASELINES:
                 baselines[row] = line
@@ -44,7 +44,17 @@ TASKS = {
     "mean/linear": "mean, linear",
     "mean/knn_20": "mean, k-NN",
 }
-TABLES = {"imagenette-cpu": CLASSES, "scenes-cpu": TASKS}
+PROTOCOLS = {
+    "knn_20": "k-NN",
+    "linear": "linear",
+    "linear_sweep": "linear sweep",
+    "low_shot_1pct": "1 %",
+    "low_shot_5": "5 per class",
+    "low_shot_fine_tune": "1 %, fine-tuned",
+    "attentive": "attentive",
+    "fine_tune": "fine-tuned, 8 epochs",
+}
+TABLES = {"imagenette-cpu": CLASSES, "evaluation-cpu": PROTOCOLS, "scenes-cpu": TASKS}
 
 
 def filled(text: str, content: str) -> str:
