@@ -1,4 +1,4 @@
-"""Writes the tables of docs/guides/settings.md from RunConfig; `--check` only compares."""
+"""Writes the tables of docs/guides/settings.md from the settings' classes; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jepakit.runs.config import RunConfig
+from jepakit.runs.evaluation_settings import EvaluationSettings
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guides" / "settings.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+WHOLE: dict[type[BaseModel], str] = {
+    RunConfig: "The run",
+    EvaluationSettings: "An evaluation (`jepa evaluate`)",
+}
 NAMES: dict[Any, str] = {
     **{int: "whole number", float: "number", str: "text", bool: "true or false"},
     **{Path: "path", NoneType: "null"},
@@ -25,7 +30,9 @@ NAMES: dict[Any, str] = {
 
 def all_tables() -> str:
     """The whole of the generated part: one section per group of settings."""
-    return "\n\n".join(sections(RunConfig, "", RunConfig(), {}))
+    training = sections(RunConfig, "", RunConfig(), {})
+    evaluation = sections(EvaluationSettings, "", EvaluationSettings(), {})
+    return "\n\n".join([*training, *evaluation])
 
 
 def sections(
@@ -60,7 +67,7 @@ def sections(
 
 def section(model: type[BaseModel], path: str, rows: Sequence[str]) -> str:
     """A heading, the sentence of the settings' class, and its table."""
-    heading = f"`{path.rstrip('.')}`" if path else "The run"
+    heading = f"`{path.rstrip('.')}`" if path else WHOLE[model]
     if kind_of(model):
         heading += f" of kind `{kind_of(model)}`"
     lines = [f"## {heading}", "", cell(inspect.getdoc(model) or "")]

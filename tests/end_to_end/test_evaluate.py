@@ -71,7 +71,7 @@ def test_every_task_has_a_score_with_an_interval(evaluated: Any, coloured: Path)
 
 
 def test_doubts_about_the_pictures_are_said(evaluated: Any) -> None:
-    assert "1 pictures cannot be read" in evaluated.output
+    assert "cannot be read: 1 pictures" in evaluated.output
     told = " ".join(evaluated.output.split())
     assert "1 of 25 test pictures look like training pictures" in told
     assert "red/again.png" in told

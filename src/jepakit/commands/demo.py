@@ -54,7 +54,13 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     console.print(comparison.table(COLUMNS))
     console.print("[bold]3 of 3: the page[/]")
     source = open_source(config.data.validation or config.data.source, config)
-    write_report(trained, source, comparison, COLUMNS, f"jepa demo --folder {folder}")
+    write_report(
+        trained,
+        source,
+        comparison,
+        COLUMNS,
+        " ".join(["jepa demo --folder", str(folder), *overrides]),
+    )
     best = COLUMNS[-1]
     row = next(iter(comparison.scores))
     console.print(

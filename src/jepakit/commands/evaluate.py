@@ -49,6 +49,8 @@ def evaluate(
     write_evaluation(evaluated, settings, folder, command)
     comparison = evaluated.comparison
     console.print(comparison.table(main_columns(comparison)))
+    for line in deviations(comparison):
+        console.print(line, style="dim", highlight=False)
     console.print(
         f"all scores: {folder.scores}\nopen {folder.evaluation_page.resolve()}",
         highlight=False,
@@ -73,7 +75,7 @@ def evaluate_named(
     device = choose_device()
     candidates = [c for name in names for c in open_candidates(name, device, settings.encoder)]
     parts = _parts(candidates[0], data, settings)
-    folder = RunFolder(out or _usual_folder(names, candidates[0]))
+    folder = RunFolder(out or _usual_folder(names, candidates[0], data))
     folder.path.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode(False):
         found = evaluate_candidates(candidates, parts, settings, folder.evaluation, tell)
@@ -90,12 +92,17 @@ def _option(name: str, value: object) -> list[str]:
     return [] if value is None else [name, str(value)]
 
 
-def _usual_folder(names: Sequence[str], first: Candidate) -> Path:
-    """A single run's own folder; else a new one under `runs/evaluations`."""
+def _usual_folder(names: Sequence[str], first: Candidate, data: Path | None) -> Path:
+    """A single run's own folder, or one in it per dataset; else one under `runs/evaluations`."""
+    on = [] if data is None else [_plain(data.expanduser().resolve().name)]
     if len(names) == 1 and first.folder is not None:
-        return first.folder
-    name = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", Path(n).name) for n in names)
-    return Path("runs/evaluations") / name[:80]
+        return first.folder.joinpath(*(["evaluations", *on] if on else []))
+    name = "-".join(_plain(Path(n).name) for n in names)
+    return Path("runs/evaluations") / "-on-".join([name[:80], *on])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name) or "data"
 
 
 def _parts(first: Candidate, data: Path | None, settings: EvaluationSettings) -> TrainAndTest:
@@ -109,6 +116,18 @@ def _parts(first: Candidate, data: Path | None, settings: EvaluationSettings) ->
         held_out = open_validation(first.config, source)
         parts = {"train": source, "val": held_out} if held_out else {"all": source}
     return train_and_test(parts, settings.seed, settings.test_share)
+
+
+def deviations(comparison: Comparison) -> list[str]:
+    """One line per row about what was repeated: the deviation of each score, in points."""
+    end = "/deviation"
+    lines = []
+    for row, chosen in comparison.chosen.items():
+        found = {name.removesuffix(end): v for name, v in chosen.items() if name.endswith(end)}
+        if found:
+            told = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.items())
+            lines.append(f"deviation over seeds, {row}: {told}")
+    return lines
 
 
 def main_columns(comparison: Comparison) -> list[str]:

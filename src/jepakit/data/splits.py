@@ -95,7 +95,7 @@ def _check_filled(source: Source, train: np.ndarray, test: np.ndarray) -> None:
     if not (len(train) and len(test)):
         raise ValueError(
             f"{len(train)} pictures to train on and {len(test)} to test on, of {len(source)}: "
-            "label at least two pictures of a class"
+            "some class needs two labelled pictures, one to train on and one to test on"
         )
 
 

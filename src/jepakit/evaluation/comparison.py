@@ -107,9 +107,10 @@ class Comparison(BaseModel):
 
     def caption(self) -> str:
         """What the numbers are."""
+        squares = "; r2: 100 x R²" if any(c.endswith("r2") for c in self.columns) else ""
         return (
             f"Percent of {self.num_pictures:,} test pictures "
-            f"({self.confidence:.0%} bootstrap interval)"
+            f"({self.confidence:.0%} bootstrap interval{squares})"
         )
 
     def _cell(self, row: str, column: str, before: str, after: str) -> str:

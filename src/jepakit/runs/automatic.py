@@ -40,22 +40,27 @@ class Choices:
         place[last] = value
         self.reasons.append((name, str(value), why))
 
-    def table(self) -> Table:
-        """What was chosen and why."""
+    def table(self, given: Sequence[str] = ()) -> Table:
+        """What was chosen and why, without what was `given`."""
         table = Table(title="Chosen for these pictures and this device", title_justify="left")
         for heading in ("setting", "value", "why"):
             table.add_column(heading, overflow="fold")
         for row in self.reasons:
-            table.add_row(*row)
+            if not any(row[0] == name or row[0].startswith(f"{name}.") for name in given):
+                table.add_row(*row)
         return table
 
 
 def choose(
-    data: Path | None, devices: Sequence[str], epochs: float | None = None
+    data: Path | None,
+    devices: Sequence[str],
+    epochs: float | None = None,
+    given: Sequence[str] = (),
 ) -> tuple[dict[str, Any], Table]:
     """Settings for the pictures in a folder (without one: procedural scenes).
 
-    `epochs`, if they are known already, decide on the schedule.
+    `epochs`, if they are known already, decide on the schedule. The table leaves out what is
+    `given`: names of settings in the user's own words.
     """
     chosen = Choices()
     device = choose_device(devices[0] if devices else "auto")
@@ -69,7 +74,7 @@ def choose(
     _choose_size(chosen, shorter, len(source), device)
     _choose_schedule(chosen, len(source), device, epochs)
     chosen.take("folder", _folder_name(data), "continue with the same command")
-    return chosen.content, chosen.table()
+    return chosen.content, chosen.table(given)
 
 
 def look_at(source: Source) -> tuple[int, bool]:

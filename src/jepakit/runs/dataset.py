@@ -66,7 +66,7 @@ def open_dataset(
     (train, train_rows), (test, test_rows) = splits
     num_broken = sum(map(len, chosen)) - len(train) - len(test)
     if num_broken:
-        tell(f"{num_broken} pictures cannot be read and are left out")
+        tell(f"left out, because they cannot be read: {num_broken} pictures")
     duplicates = []
     if settings.duplicates:
         duplicates = find_duplicates(_fingerprints_in(train_rows), _fingerprints_in(test_rows))

@@ -27,8 +27,8 @@ from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.subjects import Candidate
 from jepakit.runs.tasks import (
     ON_FEATURES,
-    applies,
     deciding,
+    evaluations_asked,
     feature_evaluations,
     picture_evaluation,
     places_of_names,
@@ -123,7 +123,7 @@ class Examiner:
         found: dict[str, Judgement] = {}
         self.tell(f"probes: {name}")
         for question in self.dataset.questions:
-            tasks = [task for task in self.settings.tasks if applies(task, question)]
+            tasks = evaluations_asked(self.settings.tasks, question)
             found[question.name] = Judgement.together(
                 self._kept(
                     name, fingerprint, task, question, partial(self._ask, task, question, features)

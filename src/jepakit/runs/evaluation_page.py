@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from jepakit.data.loader import evaluation_loader
-from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.judgement import Judgement
 from jepakit.evaluation.questions import Question
 from jepakit.runs.evaluation import Evaluated
@@ -22,13 +21,14 @@ from jepakit.visualization import (
     Picture,
     Section,
     Table,
+    Text,
     write_page,
 )
 from jepakit.visualization.line_drawing import Line, draw_lines
 
 NUM_MISTAKES = 12
 MOST_CLASSES = 40  # a larger confusion matrix cannot be read
-_SHOWN = 96  # pixels, the side of a picture on the page
+_SHOWN = 128  # pixels, the side of a picture on the page
 
 
 def write_evaluation(
@@ -37,7 +37,7 @@ def write_evaluation(
     """Write `scores.json` and `evaluation.html` into the folder."""
     evaluated.comparison.save(folder.scores)
     sections: list[Section] = [
-        *_scores(evaluated.comparison),
+        *_scores(evaluated),
         *_over_training(evaluated),
         *_classes(evaluated),
         *_curves(evaluated),
@@ -56,14 +56,49 @@ def write_evaluation(
     )
 
 
-def _scores(comparison: Comparison) -> list[Section]:
-    columns = comparison.columns
+def _scores(evaluated: Evaluated) -> list[Section]:
+    """Scores downwards, rows of the comparison across; then what they mean in a sentence."""
+    comparison = evaluated.comparison
     rows = tuple(
-        (row, *(str(scores[c]) if c in scores else None for c in columns))
-        for row, scores in comparison.scores.items()
+        (
+            _words(column),
+            *(
+                str(scores[column]) if column in scores else None
+                for scores in comparison.scores.values()
+            ),
+        )
+        for column in comparison.columns
     )
-    header = ("features", *(name.replace("_", " ").replace("/", ", ") for name in columns))
-    return [Table(header, rows, comparison.caption(), "Scores")]
+    table = Table(("score", *comparison.scores), rows, comparison.caption(), "Scores")
+    return [table, _verdict(evaluated)]
+
+
+def _verdict(evaluated: Evaluated) -> Text:
+    """In how many scores the first candidate is above every baseline."""
+    comparison = evaluated.comparison
+    first, *others = comparison.scores
+    named = {c.subject.name for c in evaluated.candidates}
+    baselines = [row for row in others if row not in named]
+    margins = {
+        column: min(
+            100 * (score.value - comparison.value(row, column))
+            for row in baselines
+            if column in comparison.scores[row]
+        )
+        for column, score in comparison.scores[first].items()
+    }
+    above = [column for column, margin in margins.items() if margin > 0]
+    worst = min(margins, key=lambda column: margins[column])
+    words = (
+        f"{first} is above every baseline in {len(above)} of {len(margins)} scores; its smallest "
+        f"margin is {margins[worst]:+.1f} points ({_words(worst)})."
+    )
+    return Text(words, tone="good" if len(above) == len(margins) else "warning")
+
+
+def _words(column: str) -> str:
+    """`nearest_shape/linear` -> `nearest shape, linear`."""
+    return column.replace("_", " ").replace("/", ", ")
 
 
 def _over_training(evaluated: Evaluated) -> list[Section]:
@@ -122,8 +157,8 @@ def _confusion(question: Question, predicted: Tensor, told: str) -> Section:
         (name, *row)
         for name, row in zip(question.classes, counts.view(size, size).tolist(), strict=True)
     )
-    caption = f"rows: the right class, columns: the answer ({told}); numbers of test pictures"
-    return Table(("", *question.classes), rows, caption, "Confusions")
+    caption = f"downwards the right class, across the answer ({told}); numbers of test pictures"
+    return Table(("is / taken for", *question.classes), rows, caption, "Confusions")
 
 
 def _per_class(question: Question, predicted: Tensor, told: str) -> Section:
@@ -164,7 +199,7 @@ def _mistakes(
         )
         for view, place in zip(views, places, strict=True)
     )
-    return [Gallery(pictures, "", "Most confident mistakes", narrowest=120)]
+    return [Gallery(pictures, "", "Most confident mistakes", narrowest=150)]
 
 
 def _three_channels(view: Tensor) -> np.ndarray:
@@ -189,15 +224,29 @@ def _curves(evaluated: Evaluated) -> list[Section]:
 
 
 def _chosen(evaluated: Evaluated) -> list[Section]:
-    rows = [
-        (row, name.replace("_", " "), f"{value:.4g}")
+    """What every row chose; the sweeps of the first row in full."""
+    chosen = [
+        (row, _words(name), f"{value:.4g}")
         for row, judgement in evaluated.judgements.items()
         for name, value in judgement.chosen.items()
+        if "sweep/" not in name and "/seed=" not in name
     ]
-    if not rows:
-        return []
-    caption = "chosen on a held-out part of the training pictures, never on the test pictures"
-    return [Table(("features", "what", "value"), tuple(rows), caption, "What the probes chose")]
+    row, judgement = next(iter(evaluated.judgements.items()))
+    swept = [
+        (_words(name.replace("sweep/", "")), 100 * value)
+        for name, value in judgement.chosen.items()
+        if "sweep/" in name
+    ]
+    sections: list[Section] = []
+    if chosen:
+        caption = "chosen on a held-out part of the training pictures, never on the test pictures"
+        head = ("features", "what", "value")
+        sections.append(Table(head, tuple(chosen), caption, "What the probes chose"))
+    if swept:
+        swept.sort(key=lambda pair: -pair[1])
+        caption = f"percent of the held-out training pictures, the best first ({row})"
+        sections.append(Table(("head", "held-out"), tuple(swept), caption, "The sweeps"))
+    return sections
 
 
 def _facts(evaluated: Evaluated) -> Section:

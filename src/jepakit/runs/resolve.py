@@ -26,7 +26,8 @@ def resolve(
     """
     reasons = None
     if config is None:
-        content, reasons = choose(data, devices, _epochs(overrides))
+        given = [word.partition("=")[0] for word in overrides]
+        content, reasons = choose(data, devices, _epochs(overrides), given)
     else:
         content = read_yaml(config)
         if is_reference(content):

@@ -38,14 +38,18 @@ def applies(task: str, question: Question) -> bool:
     return task in ON_FEATURES and (question.kind == "class" or task == "linear")
 
 
+def evaluations_asked(tasks: Sequence[str], question: Question) -> list[str]:
+    """The tasks that put this question to features; counting and distance are linear probes."""
+    asked = [task for task in tasks if applies(task, question)]
+    return list(dict.fromkeys("linear" if t in ("counting", "distance") else t for t in asked))
+
+
 def deciding(task: str, settings: EvaluationSettings) -> list[Settings]:
     """The settings that decide on a task's result."""
     s = settings
     by_task: dict[str, list[Settings]] = {
         "knn": [s.knn],
         "linear": [s.linear],
-        "counting": [s.linear],
-        "distance": [s.linear],
         "linear_sweep": [s.linear_sweep, s.features],
         "low_shot": [*s.low_shot],
         "low_shot_fine_tune": [s.low_shot[0], s.low_shot_fine_tune],

@@ -57,6 +57,9 @@ def open_trained(path: Path, device: torch.device) -> Trained:
             "`jepa pretrain` wrote"
         )
     config = check(RunConfig, read_yaml(folder.config))
+    if in_checkpoint and not path.is_dir():
+        steps = ", ".join(map(str, CheckpointFolder(path.parent, config.checkpoint).steps()))
+        raise ValueError(f"there is no checkpoint {path}: {folder.path} holds the steps {steps}")
     if in_checkpoint:
         state: State | None = read_state(path)
     else:

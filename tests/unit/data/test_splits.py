@@ -165,5 +165,5 @@ def test_a_table_is_opened_by_its_parts(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_does_not_exist_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="does not exist: set --data"):
+    with pytest.raises(ValueError, match="does not exist: give --data"):
         open_parts(tmp_path / "none")

@@ -18,6 +18,7 @@ from jepakit.runs.tasks import (
     ON_FEATURES,
     applies,
     deciding,
+    evaluations_asked,
     feature_evaluations,
     picture_evaluation,
     places_of_names,
@@ -33,6 +34,8 @@ def question(name: str, kind: str = "class") -> Question:
 
 @pytest.mark.parametrize("task", get_args(Task))
 def test_every_task_has_an_evaluation_and_settings(task: str) -> None:
+    if task in ("counting", "distance"):
+        task = evaluations_asked([task], question("count" if task == "counting" else "distance"))[0]
     assert deciding(task, SETTINGS)
     if task in ON_FEATURES:
         assert feature_evaluations(task, SETTINGS, 1000, None)
@@ -65,6 +68,13 @@ def test_which_task_asks_which_question() -> None:
     assert applies("linear", question("nearest_row", "quantity"))
     assert not applies("knn", question("nearest_row", "quantity"))
     assert not applies("fine_tune", question(""))
+
+
+def test_a_probe_is_asked_once_whatever_it_is_called() -> None:
+    tasks = ("knn", "counting", "linear", "distance")
+    assert evaluations_asked(tasks, question("count")) == ["knn", "linear"]
+    assert evaluations_asked(tasks, question("nearest_shape")) == ["knn", "linear"]
+    assert evaluations_asked(("distance",), question("count")) == []
 
 
 def test_repetitions_are_averaged_and_their_deviation_is_noted() -> None:

@@ -103,7 +103,7 @@ def _is_visible_folder(path: Path) -> bool:
 
 def _choose_folder(path: Path, split: str | None) -> Path:
     if not path.exists():
-        raise ValueError(f"the folder {path} does not exist: set --data FOLDER")
+        raise ValueError(f"the folder {path} does not exist: give --data a folder of pictures")
     if not path.is_dir():
         raise ValueError(f"{path} is a file: set --data {path.parent} for its folder")
     splits = find_splits(path)
