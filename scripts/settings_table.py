@@ -1,4 +1,4 @@
-"""Writes the tables of docs/guides/settings.md from the settings' classes; `--check` only compares."""
+"""Writes the tables of docs/guides/settings.md from the settings; `--check` only compares."""
 
 from __future__ import annotations
 
