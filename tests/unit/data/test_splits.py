@@ -129,7 +129,7 @@ def test_a_random_choice_keeps_the_order() -> None:
             "different classes of t",
         ),
         ({"val": Labelled([0]), "test": Labelled([0])}, "parts test, val: name them train and val"),
-        ({"all": Labelled([0, 1, 2])}, "3 pictures to train on and 0 to test on, of 3: some class needs two"),
+        ({"all": Labelled([0, 1, 2])}, "0 to test on, of 3: some class needs two"),
         ({"train": Labelled([0]), "val": Labelled([-1])}, "1 pictures to train on and 0 to test"),
     ],
 )
