@@ -190,8 +190,10 @@ class _Standard(logging.StreamHandler):  # type: ignore[type-arg]
 
 def main(arguments: list[str] | None = None) -> None:
     """Text in, exit code out: an error of the user's is one sentence."""
-    # Threads that wait by spinning starve everything else on a busy CPU; read when torch loads.
+    # Read when torch loads. Threads that wait by spinning starve a busy CPU, threads that sleep at
+    # once wake up late: they spin for some microseconds, then sleep (docs/lab_notes.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     logging.basicConfig(format="%(message)s", level="WARNING", handlers=[_Standard()])
     logging.getLogger("jepakit").setLevel(os.environ.get("JEPAKIT_LOG", "INFO"))
     # Ctrl-C ends a command at once, except while it trains. Python's own way, an exception at any

@@ -37,7 +37,7 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     content = apply_overrides(read_yaml(recipe), [f"folder={folder}", *overrides])
     config = check(RunConfig, content)
     if config.devices == ("auto",) and choose_device().type == "cpu" and num_cores() > 1:
-        # Threads gain little in a network this small; two processes do (results/scenes-cpu).
+        # In a network this small two processes disturb each other less than two threads.
         config = config.model_copy(update={"devices": ("cpu", "cpu")})
     console.print("[bold]1 of 3: pretraining on procedural scenes, without labels[/]")
     code = launch_or_train(config, Place(), console)

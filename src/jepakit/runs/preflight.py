@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.table import Table
 
 from jepakit.core.devices import cpu_multiplies_bf16, free_memory, synchronise
-from jepakit.core.distributed import world_size
 from jepakit.core.errors import RunFailed
 from jepakit.core.randomness import generator
 from jepakit.data.sources import BrokenPicture, Source
@@ -78,9 +77,6 @@ def _device(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
     words = f"{name}, precision {trainer.precision}"
     if device.type == "cpu" and trainer.precision == "bf16" and not cpu_multiplies_bf16():
         return Finding("device", "mind", f"{words}: this CPU emulates bf16, fp32 is faster")
-    small = trainer.objective.kept_encoder().width < NARROW
-    if device.type == "cpu" and torch.get_num_threads() > 1 and small and world_size() == 1:
-        words += "; for a network this small --devices cpu cpu may be much faster"
     return Finding("device", "ok", words)
 
 
