@@ -29,8 +29,8 @@ class TrainAndTest:
         """A random choice of so many pictures of each; None keeps all."""
         return replace(
             self,
-            train_indices=_choose(self.train_indices, num_train, seed, "train pictures"),
-            test_indices=_choose(self.test_indices, num_test, seed, "test pictures"),
+            train_indices=_choose(self.train_indices, num_train, seed, "evaluation train"),
+            test_indices=_choose(self.test_indices, num_test, seed, "evaluation test"),
         )
 
 

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from jepakit.core.schedules import cosine
 from jepakit.evaluation.augmentation import TrainingView
 from jepakit.evaluation.features import evaluating
-from jepakit.evaluation.fitting import held_out
+from jepakit.evaluation.fitting import to_choose_by
 from jepakit.evaluation.frozen_tokens import CentreTokens, KeptTokens, frozen_tokens, gigabytes
 from jepakit.evaluation.judgement import Judgement
-from jepakit.evaluation.picture_batches import Batches, Order, ViewBatches, part
+from jepakit.evaluation.picture_batches import Batches, Order, ViewBatches
 from jepakit.evaluation.picture_evaluation import PictureEvaluation, Tell
 from jepakit.evaluation.picture_training import (
     Learner,
@@ -98,13 +98,8 @@ class AttentiveProbe(PictureEvaluation):
         self, subject: Subject, train: Pictures, num_classes: int, folder: Path, tell: Tell
     ) -> tuple[Sweep, dict[str, list[float]]]:
         settings = self.settings
-        held = held_out(train.labels.cpu(), settings.held_out, settings.seed)
-        if not held.any():
-            raise ValueError(
-                f"{len(train)} training pictures of {num_classes} classes are too few to hold "
-                "some out: give more pictures of each class"
-            )
-        seen, judged = part(train, ~held), part(train, held)
+        held = to_choose_by(train.labels.cpu(), settings.held_out, settings.seed)
+        seen, judged = train.at(~held), train.at(held)
         all_kept = not settings.augment and self._fits(subject, len(train))
         batches = self._batches(subject, seen, all_kept)
         tokens: Iterable[tuple[Tensor, Tensor]] = self._centre_tokens(subject, judged)

@@ -94,10 +94,7 @@ class FeatureBank:
         return self._stored(key, f"features: {subject.name}", width, pictures, rows)
 
     def _key(self, maker: str, pictures: Pictures, how: str) -> str:
-        indices = np.asarray(pictures.indices, dtype=np.int64).tobytes()
-        digest = hashlib.sha256(f"{maker} {how} {pictures.source.fingerprint()} ".encode())
-        digest.update(indices)
-        return digest.hexdigest()[:24]
+        return hashlib.sha256(f"{maker} {how} {pictures.fingerprint}".encode()).hexdigest()[:24]
 
     def _stored(
         self,
@@ -115,7 +112,7 @@ class FeatureBank:
             rows = np.memmap(
                 rows_file, np.float32, "r+" if num_done else "w+", shape=(len(pictures), width)
             )
-            rest = pictures.at(range(num_done, len(pictures)))
+            rest = pictures.at(torch.arange(num_done, len(pictures)))
             begin = marked = time.monotonic()
             if not num_done:
                 rows[:] = np.nan

@@ -18,7 +18,7 @@ from jepakit.evaluation.augmentation import Mixing, TrainingView
 from jepakit.evaluation.features import evaluating
 from jepakit.evaluation.fitting import held_out
 from jepakit.evaluation.judgement import Judgement
-from jepakit.evaluation.picture_batches import Order, ViewBatches, part
+from jepakit.evaluation.picture_batches import Order, ViewBatches
 from jepakit.evaluation.picture_evaluation import PictureEvaluation, Tell
 from jepakit.evaluation.picture_training import (
     Learner,
@@ -90,13 +90,13 @@ class FineTuning(PictureEvaluation):
         held = torch.zeros(len(train), dtype=torch.bool)
         if settings.held_out:
             held = held_out(train.labels.cpu(), settings.held_out, settings.seed)
-        seen = part(train, ~held)
+        seen = train.at(~held)
         order = Order(len(seen), settings.batch_size, settings.seed)
         view = TrainingView(
             settings, subject.size, settings.randaugment_ops, settings.randaugment_magnitude
         )
         batches = ViewBatches(subject, seen, view, order, settings.num_workers)
-        tuned = Tuned(settings, subject, num_classes, order.steps_per_epoch, part(train, held))
+        tuned = Tuned(settings, subject, num_classes, order.steps_per_epoch, train.at(held))
         named = identity(settings, subject, train)
         training = PictureTraining("fine-tuning", tuned, batches, settings, folder, named, tell)
         curves = training.run()

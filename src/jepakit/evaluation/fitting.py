@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from jepakit.core.randomness import generator
 from jepakit.evaluation.logistic_regression import with_ones
+
+
+def _strongest_first(l2: tuple[float, ...]) -> tuple[float, ...]:
+    """Strong to weak: each solution is a good start for the next, and wins a tie."""
+    if not l2 or min(l2) <= 0:
+        raise ValueError("give at least one l2, each above 0")
+    return tuple(sorted(l2, reverse=True))
+
+
+Strengths = Annotated[
+    tuple[float, ...],
+    AfterValidator(_strongest_first),
+    Field(description="weight penalties, per mean loss"),
+]
+USUAL_STRENGTHS = (1.0, 0.1, 0.01, 0.001, 0.0001)
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,17 @@ def held_out(labels: Int[Tensor, " B"], share: float, seed: int) -> Bool[Tensor,
     repeated = order[1:][labels[order][1:] == labels[order][:-1]]
     held = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     held[repeated[:: round(1 / share)]] = True
+    return held
+
+
+def to_choose_by(labels: Int[Tensor, " B"], share: float, seed: int) -> Bool[Tensor, " B"]:
+    """The held-out part; `ValueError` if there is none to choose by."""
+    held = held_out(labels, share, seed)
+    if not held.any():
+        raise ValueError(
+            f"{len(labels)} training pictures of {len(labels.unique())} classes are too few to "
+            "hold some out: give more pictures of each class"
+        )
     return held
 
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
-from pydantic import Field, field_validator
+from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from jepakit.core import settings as core
 from jepakit.evaluation.evaluation import Features
-from jepakit.evaluation.fitting import FittedProbe, Scaling, classify, held_out, ready
+from jepakit.evaluation.fitting import (
+    USUAL_STRENGTHS,
+    FittedProbe,
+    Scaling,
+    Strengths,
+    classify,
+    held_out,
+    ready,
+    to_choose_by,
+)
 from jepakit.evaluation.judgement import (
     Classification,
     Judgement,
@@ -26,19 +35,9 @@ from jepakit.evaluation.logistic_regression import LogisticProblem
 class SweepSettings(core.Settings):
     """L2 strengths to try, and the part of the training set on which the best is chosen."""
 
-    l2: tuple[float, ...] = Field(
-        (1.0, 0.1, 0.01, 0.001, 0.0001), description="weight penalties, per mean loss"
-    )
+    l2: Strengths = USUAL_STRENGTHS
     held_out: float = Field(0.2, ge=0.01, le=0.5, description="share of the training set")
     seed: int = Field(0, ge=0, description="which part is held out")
-
-    @field_validator("l2")
-    @classmethod
-    def _strongest_first(cls, l2: tuple[float, ...]) -> tuple[float, ...]:
-        """Strong to weak: each solution is a good start for the next, and wins a tie."""
-        if not l2 or min(l2) <= 0:
-            raise ValueError("give at least one l2, each above 0")
-        return tuple(sorted(l2, reverse=True))
 
 
 class LinearProbe(Classification):
@@ -78,7 +77,7 @@ class LinearProbe(Classification):
         """Choose layers and L2 on held-out pictures, then fit to all of them."""
         values = ready(train.values)
         train = Features(values, train.labels.to(values.device), train.width)
-        held = self._held_out(train.labels)
+        held = to_choose_by(train.labels, self.settings.held_out, self.settings.seed)
         trials = []
         for part in self._parts(train):
             right, l2, start = self._choose(part.rows(~held), part.rows(held), num_classes)
@@ -96,16 +95,6 @@ class LinearProbe(Classification):
         return {"last": [last], "last_four": [all_layers], "best": [last, all_layers]}[
             self.settings.pooling
         ]
-
-    def _held_out(self, labels: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
-        """The training pictures to choose by."""
-        held = held_out(labels, self.settings.held_out, self.settings.seed)
-        if not held.any():
-            raise ValueError(
-                f"{len(labels)} training pictures of {len(labels.unique())} classes "
-                "are too few to hold some out: give more pictures of each class"
-            )
-        return held
 
     def _choose(
         self, seen: Features, held: Features, num_classes: int

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from jepakit.core import settings as core
 from jepakit.core.randomness import generator
 from jepakit.evaluation.evaluation import Features
-from jepakit.evaluation.fitting import Scaling, held_out
+from jepakit.evaluation.fitting import Scaling, to_choose_by
 from jepakit.evaluation.judgement import Classification, Predictions
 
 Layers = Literal["last", "last_four"]
@@ -106,12 +106,7 @@ class LinearSweep(Classification):
 
         Raises `ValueError` if nothing can be held out, and if every head diverged.
         """
-        held = held_out(train.labels, self.settings.held_out, self.settings.seed)
-        if not held.any():
-            raise ValueError(
-                f"{len(train.labels)} training pictures of {num_classes} classes are too few to "
-                "hold some out: give more pictures of each class"
-            )
+        held = to_choose_by(train.labels, self.settings.held_out, self.settings.seed)
         places = (~held).nonzero().squeeze(1)
         groups = self._groups(train, num_classes, len(places))
         curves = _train(groups, train, places, train.rows(held), self.settings)

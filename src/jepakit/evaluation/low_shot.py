@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from jepakit.core import settings as core
 from jepakit.core.randomness import generator
 from jepakit.evaluation.evaluation import Features
-from jepakit.evaluation.fitting import FittedProbe, Scaling, ready
+from jepakit.evaluation.fitting import USUAL_STRENGTHS, FittedProbe, Scaling, Strengths, ready
 from jepakit.evaluation.judgement import Classification, Judgement, Predictions
 from jepakit.evaluation.logistic_regression import LogisticProblem, with_ones
 
@@ -33,9 +33,7 @@ class LowShot(Classification):
         per_class: int | None = Field(None, ge=1, description="pictures of every class")
         share: float | None = Field(0.01, gt=0, le=1, description="of every class, at least one")
         seeds: int = Field(5, ge=1, description="how many random draws of the pictures")
-        l2: tuple[float, ...] = Field(
-            (1.0, 0.1, 0.01, 0.001, 0.0001), description="weight penalties, per mean loss"
-        )
+        l2: Strengths = USUAL_STRENGTHS
         folds: int = Field(5, ge=2, description="parts of the pictures, to choose the L2 by")
 
         @model_validator(mode="before")
@@ -50,14 +48,6 @@ class LowShot(Classification):
             if (self.per_class is None) == (self.share is None):
                 raise ValueError("give either per_class or share, not both and not neither")
             return self
-
-        @field_validator("l2")
-        @classmethod
-        def _strongest_first(cls, l2: tuple[float, ...]) -> tuple[float, ...]:
-            """Strong to weak: each solution is a good start for the next, and wins a tie."""
-            if not l2 or min(l2) <= 0:
-                raise ValueError("give at least one l2, each above 0")
-            return tuple(sorted(l2, reverse=True))
 
     def __init__(
         self,

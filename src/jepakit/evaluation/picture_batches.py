@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -109,10 +108,3 @@ class _Views(Dataset):
             shape = (0, self._pictures.source.num_channels, *self._view.size)
             return torch.empty(shape, dtype=torch.uint8), places
         return torch.stack(views), places
-
-
-def part(pictures: Pictures, chosen: Bool[Tensor, " B"]) -> Pictures:
-    """Some of the pictures, in their order."""
-    places = chosen.nonzero().flatten().tolist()
-    indices = [int(pictures.indices[place]) for place in places]
-    return Pictures(pictures.source, indices, pictures.labels[chosen])

@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -187,9 +186,8 @@ class PictureTraining:
 def identity(settings: TrainingSettings, subject: Subject, pictures: Pictures) -> str:
     """A hash of all that decides what is learned."""
     written = settings.model_dump_json(exclude=_ONLY_SPEED)
-    facts = (subject.fingerprint, subject.size, subject.precision, pictures.source.fingerprint())
+    facts = (subject.fingerprint, subject.size, subject.precision, pictures.fingerprint)
     digest = hashlib.sha256(f"{written} {facts}".encode())
-    digest.update(np.asarray(pictures.indices, dtype=np.int64).tobytes())
     digest.update(pictures.labels.cpu().numpy().tobytes())
     return digest.hexdigest()
 

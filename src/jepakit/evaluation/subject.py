@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -44,10 +47,17 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def at(self, places: Sequence[int]) -> Pictures:
-        """Some of them."""
-        chosen = [self.indices[place] for place in places]
-        return Pictures(self.source, chosen, self.labels[torch.as_tensor(places)])
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with the source and with which of its pictures these are."""
+        digest = hashlib.sha256(self.source.fingerprint().encode())
+        digest.update(np.asarray(self.indices, dtype=np.int64).tobytes())
+        return digest.hexdigest()[:24]
+
+    def at(self, chosen: Tensor) -> Pictures:
+        """Some of them, by places or by a mask."""
+        indices = [int(self.indices[place]) for place in torch.arange(len(self))[chosen].tolist()]
+        return Pictures(self.source, indices, self.labels[chosen])
 
     def views(
         self,

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from jepakit.core.errors import RunFailed
-from jepakit.core.randomness import generator
 from jepakit.data.duplicates import Duplicate, Fingerprints, find_duplicates, fingerprints
 from jepakit.data.sources import Source
 from jepakit.data.splits import TrainAndTest
@@ -52,19 +51,10 @@ def open_dataset(
     tell: Tell,
 ) -> Dataset:
     """Look at every picture once: what cannot be read is left out and said."""
-    chosen = [
-        _some(indices.tolist(), number, settings.seed, name)
-        for indices, number, name in (
-            (parts.train_indices, settings.num_train, "train"),
-            (parts.test_indices, settings.num_test, "test"),
-        )
-    ]
-    splits = [
-        _looked_at(source, indices, bank, size)
-        for source, indices in zip((parts.train, parts.test), chosen, strict=True)
-    ]
-    (train, train_rows), (test, test_rows) = splits
-    num_broken = sum(map(len, chosen)) - len(train) - len(test)
+    some = parts.at_most(settings.num_train, settings.num_test, settings.seed)
+    train, train_rows = _looked_at(some.train, some.train_indices.tolist(), bank, size)
+    test, test_rows = _looked_at(some.test, some.test_indices.tolist(), bank, size)
+    num_broken = len(some.train_indices) + len(some.test_indices) - len(train) - len(test)
     if num_broken:
         tell(f"left out, because they cannot be read: {num_broken} pictures")
     duplicates = []
@@ -98,14 +88,6 @@ def _names(settings: EvaluationSettings, pictures: Pictures) -> Sequence[str] | 
     return names
 
 
-def _some(indices: Sequence[int], number: int | None, seed: int, name: str) -> list[int]:
-    """All, or so many at random, in the order of the source."""
-    if number is None or number >= len(indices):
-        return [int(index) for index in indices]
-    drawn = generator(seed, f"evaluation {name}").permutation(len(indices))[:number]
-    return sorted(int(indices[place]) for place in drawn)
-
-
 def _looked_at(
     source: Source, indices: list[int], bank: FeatureBank, size: tuple[int, int]
 ) -> tuple[Pictures, Tensor]:
@@ -126,7 +108,7 @@ def _looked_at(
         raise RunFailed(f"none of the {len(indices)} pictures can be read")
     if readable.all():
         return pictures, rows
-    return pictures.at(readable.nonzero().flatten().tolist()), rows[readable]
+    return pictures.at(readable), rows[readable]
 
 
 def _fingerprints_in(rows: Tensor) -> Fingerprints:

@@ -33,7 +33,6 @@ from jepakit.runs.tasks import (
     picture_evaluation,
     places_of_names,
     repeated,
-    with_labels,
 )
 
 PIXELS = "raw pixels"
@@ -140,7 +139,7 @@ class Examiner:
                 Measurements(train.last().values, question.train.float()[:, None]),
                 Measurements(test.last().values, question.test.float()[:, None]),
             )
-        train, test = with_labels(train, question.train), with_labels(test, question.test)
+        train, test = replace(train, labels=question.train), replace(test, labels=question.test)
         makers = feature_evaluations(task, self.settings, len(train.labels), self._named_subset())
         num_seeds = self.settings.seeds if task not in ("knn", "low_shot") else 1
         return Judgement.together(
@@ -181,7 +180,7 @@ class Examiner:
         def judge(seed: int) -> Judgement:
             seen = train
             if task == "low_shot_fine_tune":
-                seen = train.at(self._low_shot_places(question, seed).tolist())
+                seen = train.at(self._low_shot_places(question, seed))
             folder = (
                 self.folder / "trainings" / self._key(subject.fingerprint, task, question, seed)
             )
@@ -228,8 +227,7 @@ class Examiner:
         s = self.settings
         parts: list[object] = [fingerprint, task, question.name, *deciding(task, s)]
         parts += [seed if seed >= 0 else (s.seed, s.seeds), s.low_shot_names]
-        for pictures in (self.dataset.train, self.dataset.test):
-            parts += [pictures.source.fingerprint(), list(pictures.indices)]
+        parts += [self.dataset.train.fingerprint, self.dataset.test.fingerprint]
         return hashlib.sha256("|".join(map(repr, parts)).encode()).hexdigest()[:24]
 
 

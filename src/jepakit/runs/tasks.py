@@ -11,7 +11,6 @@ from torch import Tensor
 
 from jepakit.core.settings import Settings
 from jepakit.evaluation.attentive_probe import AttentiveProbe
-from jepakit.evaluation.evaluation import Features
 from jepakit.evaluation.fine_tuning import FineTuning
 from jepakit.evaluation.judgement import Classification, Judgement
 from jepakit.evaluation.knn import NearestNeighbours
@@ -92,11 +91,6 @@ def picture_evaluation(task: str, settings: EvaluationSettings, seed: int) -> Pi
 
 def _seeded(settings: S, seed: int) -> S:
     return settings.model_copy(update={"seed": seed})
-
-
-def with_labels(features: Features, labels: Tensor) -> Features:
-    """The same features under other labels."""
-    return Features(features.values, labels, features.width, features.augmented)
 
 
 def repeated(judge: Callable[[int], Judgement], first_seed: int, num_seeds: int) -> Judgement:

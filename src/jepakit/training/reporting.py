@@ -7,17 +7,17 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from jepakit.core.devices import Precision
 from jepakit.core.distributed import mean_over_processes
 from jepakit.core.tensors import Batch
 from jepakit.data.loader import TrainingStream
+from jepakit.evaluation.features import evaluating
 from jepakit.objectives.objective import Objective, StepOutput
 from jepakit.training.metrics_log import MetricsLog
 from jepakit.training.monitors.monitor import Monitor, Snapshot
@@ -81,18 +81,6 @@ class Pace:
         wait = min(self.waited / seconds, 1.0)
         self.begin, self.step, self.waited = now, step, 0.0
         return rate, wait
-
-
-@contextmanager
-def in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Eval mode within; after it every part has its own mode back."""
-    modes = [(part, part.training) for part in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 class Reporter(Observer):
@@ -169,7 +157,7 @@ class Reporter(Observer):
             device=self.device,
             precision=self.precision,
         )
-        with torch.no_grad(), in_eval_mode(self.objective):
+        with torch.no_grad(), evaluating(self.objective):
             for monitor in due:
                 try:
                     numbers = monitor.observe(snapshot)

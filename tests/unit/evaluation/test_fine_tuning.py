@@ -11,7 +11,7 @@ from jepakit.core.schedules import warmup_cosine
 from jepakit.data.sources.source import BrokenPicture, Sample, Source
 from jepakit.evaluation.fine_tuning import Classifier, FineTuning, Tuned, layer_groups
 from jepakit.evaluation.judgement import Judgement
-from jepakit.evaluation.picture_batches import Order, part
+from jepakit.evaluation.picture_batches import Order
 from jepakit.evaluation.picture_training import PictureTraining
 from jepakit.evaluation.subject import Pictures, Subject
 from jepakit.models.encoder import Encoder
@@ -143,7 +143,7 @@ def test_all_weights_of_the_copy_learn(tmp_path: Path) -> None:
         subject(),
         2,
         4,
-        part(pictures(Shades(4), 0, 4), torch.zeros(4, dtype=torch.bool)),
+        pictures(Shades(4), 0, 4).at(torch.zeros(4, dtype=torch.bool)),
     )
     before = {name: p.clone() for name, p in tuned.trained.named_parameters()}
     tuned.step(0, torch.randn(8, 3, 16, 16), torch.arange(8) % 2)
@@ -186,7 +186,7 @@ def test_rates_decay_with_depth() -> None:
 
 
 def test_rates_warm_up_and_end_at_zero() -> None:
-    nothing = part(pictures(Shades(4), 0, 4), torch.zeros(4, dtype=torch.bool))
+    nothing = pictures(Shades(4), 0, 4).at(torch.zeros(4, dtype=torch.bool))
     tuned = Tuned(settings(layer_decay=0.5), subject(), 2, 2, nothing)
     inputs, labels = torch.randn(4, 3, 16, 16), torch.arange(4) % 2
     rates = []
@@ -204,7 +204,7 @@ def test_rates_warm_up_and_end_at_zero() -> None:
 
 
 def test_averaged_weights_lag_behind() -> None:
-    nothing = part(pictures(Shades(4), 0, 4), torch.zeros(4, dtype=torch.bool))
+    nothing = pictures(Shades(4), 0, 4).at(torch.zeros(4, dtype=torch.bool))
     tuned = Tuned(settings(ema=0.9), subject(), 2, 100, nothing)
     average = tuned.network["average"].linear.weight
     first = average.clone()

@@ -13,14 +13,13 @@ from pydantic import Field
 
 from jepakit.core.settings import Settings as _Settings
 from jepakit.data.sources.folder_index import PackedNames, index_folder
-from jepakit.data.sources.picture_files import SUFFIXES, read_picture
+from jepakit.data.sources.picture_files import LARGEST_USUAL_PICTURE, SUFFIXES, read_picture
 from jepakit.data.sources.source import Sample, Source
 
 _log = logging.getLogger(__name__)
 _SPLIT_NAMES = {
     **{"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 }
-_LARGEST_USUAL_PICTURE = 89_478_485  # pixels; a quarter of a gigabyte once decoded as RGB
 
 
 def find_splits(path: Path) -> dict[str, Path]:
@@ -58,7 +57,7 @@ class ImageFolder(Source):
             default=3, ge=1, description="1 grey, 3 RGB, 4 RGBA, others from arrays"
         )
         max_pixels: int = Field(
-            default=_LARGEST_USUAL_PICTURE, ge=1, description="pictures that claim more are refused"
+            default=LARGEST_USUAL_PICTURE, ge=1, description="pictures that claim more are refused"
         )
         index_cache: bool | Path = Field(
             default=True, description="keep the list of files; or where"

@@ -16,6 +16,7 @@ from torchvision.io import ImageReadMode
 from jepakit.data.sources.source import BrokenPicture
 
 ARRAY_SUFFIX = ".npy"
+LARGEST_USUAL_PICTURE = 89_478_485  # pixels; a quarter of a gigabyte once decoded as RGB
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 SUFFIXES = TIFF_SUFFIXES | {
     *(ARRAY_SUFFIX, ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif"),

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from jepakit.core.settings import Settings as _Settings
 from jepakit.data.sources.folder_index import PackedNames
-from jepakit.data.sources.picture_files import read_picture
+from jepakit.data.sources.picture_files import LARGEST_USUAL_PICTURE, read_picture
 from jepakit.data.sources.source import Sample, Source
 from jepakit.data.sources.table_columns import (
     Cells,
@@ -25,7 +25,6 @@ from jepakit.data.sources.table_columns import (
 )
 
 _log = logging.getLogger(__name__)
-_LARGEST_USUAL_PICTURE = 89_478_485  # pixels; a quarter of a gigabyte once decoded as RGB
 _PART_NAMES = {"valid": "val", "validation": "val", "dev": "val"}
 
 
@@ -59,7 +58,7 @@ class Table(Source):
             default=3, ge=1, description="1 grey, 3 RGB, 4 RGBA, others from arrays"
         )
         max_pixels: int = Field(
-            default=_LARGEST_USUAL_PICTURE, ge=1, description="pictures that claim more are refused"
+            default=LARGEST_USUAL_PICTURE, ge=1, description="pictures that claim more are refused"
         )
 
     def __init__(self, settings: Settings) -> None:
