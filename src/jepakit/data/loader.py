@@ -50,8 +50,8 @@ class TrainingStream:
         broken_file: Path | None = None,
         max_broken_share: float = 0.01,
     ) -> None:
-        _check_sizes(len(source), batch_size, world_size * micro_batches)
-        self.steps_per_epoch = len(source) // batch_size
+        _check_sizes(source.pictures_per_epoch, batch_size, world_size * micro_batches)
+        self.steps_per_epoch = source.pictures_per_epoch // batch_size
         self.broken = BrokenPictures(len(source), max_broken_share, broken_file)
         self._micro_batches = micro_batches
         self._micro_size = batch_size // (world_size * micro_batches)
@@ -183,12 +183,11 @@ class _EvaluationBatches(Dataset):
             if is_stopping():
                 return None, ()
             try:
-                sample = self._source.sample(index)
+                views.append(self._view(self._source.open(index), index))
             except BrokenPicture as error:
                 broken.append(error)
                 continue
-            views.append(self._view(sample.picture, index))
-            labels.append(sample.label)
+            labels.append(self._source.label(index))
             readable.append(index)
         if not views:
             return None, tuple(broken)

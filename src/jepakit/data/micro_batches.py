@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from jepakit.core.randomness import BatchRandom, generator
+from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch, MaskIndices
-from jepakit.data.sources.source import BrokenPicture, Sample, Source
+from jepakit.data.sources.source import BrokenPicture, Source
 from jepakit.data.views import RandomView
 from jepakit.data.workers import is_stopping
 
@@ -69,36 +70,35 @@ class MicroBatches(Dataset):
         for position in range(self._micro_size):
             if is_stopping():
                 return Loaded(None, ())
-            found = self._readable(int(indices[position]), place, position, broken)
+            found = self._readable(int(indices[position]), random, position, broken)
             if found is None:
                 return Loaded(None, tuple(broken))
-            indices[position], sample = found
-            labels[position] = sample.label
-            views[position] = self._view(sample.picture, random.sample("view", position))
+            indices[position], views[position] = found
+            labels[position] = self._source.label(found[0])
         masks = self._masking(self._micro_size, random)
         batch = Batch(views, masks, torch.from_numpy(labels), torch.from_numpy(indices))
         return Loaded(batch, tuple(broken))
 
     def _indices(self, place: Place) -> np.ndarray:
-        epoch, step = divmod(place.step, len(self._source) // self._batch_size)
+        epoch, step = divmod(place.step, self._source.pictures_per_epoch // self._batch_size)
         if self._order is None or self._order[0] != epoch:
-            order = generator(self._seed, "order", epoch).permutation(len(self._source))
-            self._order = (epoch, order)
+            self._order = (epoch, self._source.order(self._seed, epoch))
         start = step * self._batch_size + place.first
         return self._order[1][start : start + self._micro_size].astype(np.int64)
 
     def _readable(
-        self, index: int, place: Place, position: int, broken: list[BrokenPicture]
-    ) -> tuple[int, Sample] | None:
-        """The sample, or the first readable one of a few that are drawn for this position."""
-        for candidate in (index, *self._replacements(index, place, position)):
+        self, index: int, random: BatchRandom, position: int, broken: list[BrokenPicture]
+    ) -> tuple[int, Tensor] | None:
+        """A view of the picture, or of the first readable one of a few drawn for this position."""
+        for candidate in (index, *self._replacements(random, position)):
             try:
-                return candidate, self._source.sample(candidate)
+                picture = self._source.open(candidate)
+                return candidate, self._view(picture, random.sample("view", position))
             except BrokenPicture as error:
                 broken.append(error)
         return None
 
-    def _replacements(self, index: int, place: Place, position: int) -> Iterator[int]:
-        random = BatchRandom(self._seed, place.step, place.first).sample("replacement", position)
-        for candidate in random.integers(len(self._source), size=_NUM_REPLACEMENTS):
+    def _replacements(self, random: BatchRandom, position: int) -> Iterator[int]:
+        numbers = random.sample("replacement", position)
+        for candidate in numbers.integers(len(self._source), size=_NUM_REPLACEMENTS):
             yield int(candidate)

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from jepakit.core.randomness import generator
 from jepakit.core.settings import Settings as _Settings
+from jepakit.data.sources.source import Box, Picture
 
 
 def _both_sides(value: object) -> object:
@@ -21,7 +22,6 @@ def _both_sides(value: object) -> object:
 
 Side = Annotated[int, Field(ge=8)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_both_sides)]
-Box = tuple[int, int, int, int]  # top, left, height, width
 Interpolation = Literal["bilinear", "bicubic"]
 
 _NUM_TRIES = 10
@@ -64,12 +64,10 @@ class RandomView:
         self.settings = settings
         self.size = settings.size
 
-    def __call__(
-        self, picture: UInt8[np.ndarray, "H0 W0 C"], random: np.random.Generator
-    ) -> UInt8[Tensor, "C H W"]:
+    def __call__(self, picture: Picture, random: np.random.Generator) -> UInt8[Tensor, "C H W"]:
         """A view of `size`, whose random numbers all come from `random`."""
         settings = self.settings
-        box = random_box(picture.shape[:2], settings.scale, self._aspect(), random)
+        box = random_box(picture.size, settings.scale, self._aspect(), random)
         view = crop_and_resize(picture, box, settings.size, settings.interpolation)
         if settings.flip and random.random() < settings.flip:
             view = view.flip(-1)
@@ -94,7 +92,7 @@ class RepeatableView:
         self._keys = (seed, copy)
         self.described = f"random view {copy} of seed {seed}, {settings.model_dump_json()}"
 
-    def __call__(self, picture: UInt8[np.ndarray, "H0 W0 C"], index: int) -> UInt8[Tensor, "C H W"]:
+    def __call__(self, picture: Picture, index: int) -> UInt8[Tensor, "C H W"]:
         """The view of picture `index`."""
         seed, copy = self._keys
         return self.view(picture, generator(seed, "repeatable view", copy, index))
@@ -120,12 +118,10 @@ class CentreView:
         self.settings = settings
         self.size = settings.size
 
-    def __call__(
-        self, picture: UInt8[np.ndarray, "H0 W0 C"], index: int = 0
-    ) -> UInt8[Tensor, "C H W"]:
+    def __call__(self, picture: Picture, index: int = 0) -> UInt8[Tensor, "C H W"]:
         """A view of `size`; the same every time, whatever the picture's `index`."""
         settings = self.settings
-        box = centre_box(picture.shape[:2], settings.size, settings.margin)
+        box = centre_box(picture.size, settings.size, settings.margin)
         return crop_and_resize(picture, box, settings.size, settings.interpolation)
 
 
@@ -174,17 +170,16 @@ def _in_the_middle(picture_size: tuple[int, int], box_size: tuple[int, int]) -> 
 
 
 def crop_and_resize(
-    picture: UInt8[np.ndarray, "H0 W0 C"],
+    picture: Picture,
     box: Box,
     size: tuple[int, int],
     interpolation: Interpolation = "bilinear",
 ) -> UInt8[Tensor, "C H W"]:
     """The box of the picture, resized with antialiasing in uint8."""
-    top, left, height, width = box
     # The copy makes rows adjacent: the resizing kernel is 1.5 times as fast, the copy is cheap.
-    crop = picture[top : top + height, left : left + width].copy()
+    crop = picture.crop(box, size).copy()
     view = torch.from_numpy(crop).permute(2, 0, 1)
-    if (height, width) == tuple(size):
+    if crop.shape[:2] == tuple(size):
         return view
     return F.interpolate(view[None], size=size, mode=interpolation, antialias=True)[0]
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode, v2
 
 from jepakit.core import settings as core
+from jepakit.data.sources.source import Picture
 from jepakit.data.views import CentreView, RandomView
 
 _GREY = 128
@@ -57,9 +58,7 @@ class TrainingView:
                 num_ops, magnitude, interpolation=InterpolationMode.BILINEAR, fill=_GREY
             )
 
-    def __call__(
-        self, picture: UInt8[np.ndarray, "H0 W0 C"], random: np.random.Generator
-    ) -> UInt8[Tensor, "C H W"]:
+    def __call__(self, picture: Picture, random: np.random.Generator) -> UInt8[Tensor, "C H W"]:
         """A view whose random numbers all come from `random`.
 
         Raises `ValueError` where RandAugment is asked for and channels are neither 1 nor 3.

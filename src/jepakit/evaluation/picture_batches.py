@@ -96,12 +96,12 @@ class _Views(Dataset):
         for place in self._order.places(step).tolist():
             if is_stopping():
                 break
+            random = generator(self._order.seed, "evaluation-view", epoch, place)
             try:
-                sample = self._pictures.source.sample(int(self._pictures.indices[place]))
+                picture = self._pictures.source.open(int(self._pictures.indices[place]))
+                views.append(self._view(picture, random))
             except BrokenPicture:
                 continue
-            random = generator(self._order.seed, "evaluation-view", epoch, place)
-            views.append(self._view(sample.picture, random))
             readable.append(place)
         places = torch.tensor(readable, dtype=torch.int64)
         if not views:

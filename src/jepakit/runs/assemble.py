@@ -57,7 +57,9 @@ def assemble(
     networks = build_networks(config, source.num_channels, device)
     objective = networks.objective
     optimizer = build_optimizer(objective, config.optimization, device)
-    schedules = Schedules(config.optimization, max(1, len(source) // config.batch.size))
+    schedules = Schedules(
+        config.optimization, max(1, source.pictures_per_epoch // config.batch.size)
+    )
     if state is not None:
         restore(state, objective, optimizer)
         step = state.step

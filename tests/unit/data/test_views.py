@@ -8,6 +8,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transforms
 
 from jepakit.core.randomness import generator
+from jepakit.data.sources.source import Pixels
 from jepakit.data.views import CentreView, RandomView, centre_box, crop_and_resize, random_box
 
 
@@ -25,15 +26,15 @@ def _view(**settings):
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_any_channels_and_sizes(channels, size, interpolation):
     view = _view(size=size, interpolation=interpolation, flip=0.5, jitter=0.5, blur=1.0)
-    result = view(_picture(channels=channels), generator(0, "view"))
+    result = view(Pixels(_picture(channels=channels)), generator(0, "view"))
     assert result.dtype == torch.uint8
     assert result.shape == (channels, *((32, 32) if size == 32 else size))
 
 
 def test_same_randomness_same_view():
     view = _view(size=24, flip=0.5, jitter=1.0, blur=0.5)
-    first, again = (view(_picture(), generator(5, "view", 1)) for _ in range(2))
-    other = view(_picture(), generator(5, "view", 2))
+    first, again = (view(Pixels(_picture()), generator(5, "view", 1)) for _ in range(2))
+    other = view(Pixels(_picture()), generator(5, "view", 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -44,7 +45,7 @@ def test_resizing_is_that_of_torchvision():
     expected = transforms.resized_crop(
         torch.from_numpy(picture).permute(2, 0, 1), *box, [24, 32], antialias=True
     )
-    result = crop_and_resize(picture, box, (24, 32))
+    result = crop_and_resize(Pixels(picture), box, (24, 32))
     assert (result.int() - expected.int()).abs().max() <= 1
 
 
@@ -95,7 +96,7 @@ def test_oblong_views_are_not_squashed():
     view = _view(size=(16, 48), aspect=(1, 1), scale=(0.1, 0.2))
     ramp = np.tile(np.arange(240, dtype=np.uint8)[None, :, None], (240, 1, 1))
     for _ in range(20):
-        row = view(ramp, random)[0, 8].float()
+        row = view(Pixels(ramp), random)[0, 8].float()
         pixels_per_step = (row[40] - row[8]) / 32
         area = (pixels_per_step * 48) * (pixels_per_step * 16)
         assert 0.08 < area / 240**2 < 0.22
@@ -104,7 +105,9 @@ def test_oblong_views_are_not_squashed():
 def test_flip():
     picture = _picture(32, 32)
     plain, flipped = (
-        _view(size=32, scale=(1, 1), aspect=(1, 1), flip=flip)(picture, generator(0, "view"))
+        _view(size=32, scale=(1, 1), aspect=(1, 1), flip=flip)(
+            Pixels(picture), generator(0, "view")
+        )
         for flip in (0.0, 1.0)
     )
     assert torch.equal(plain, torch.from_numpy(picture).permute(2, 0, 1))
@@ -114,10 +117,12 @@ def test_flip():
 def test_jitter_changes_colours_and_blur_removes_detail():
     picture = _picture(32, 32)
     whole = {"size": 32, "scale": (1, 1), "aspect": (1, 1)}
-    plain = _view(**whole)(picture, generator(0, "view")).float()
-    jittered = _view(**whole, jitter=1.0)(picture, generator(0, "view")).float()
+    plain = _view(**whole)(Pixels(picture), generator(0, "view")).float()
+    jittered = _view(**whole, jitter=1.0)(Pixels(picture), generator(0, "view")).float()
     view = _view(**whole, blur=1.0)
-    blurred = torch.stack([view(picture, generator(seed, "view")) for seed in range(8)]).float()
+    blurred = torch.stack(
+        [view(Pixels(picture), generator(seed, "view")) for seed in range(8)]
+    ).float()
     assert (jittered.mean((1, 2)) - plain.mean((1, 2))).abs().max() > 5
     assert blurred.diff().abs().mean() < 0.95 * plain.diff().abs().mean()
     assert (blurred.mean((2, 3)) - plain.mean((1, 2))).abs().max() < 5
@@ -126,7 +131,7 @@ def test_jitter_changes_colours_and_blur_removes_detail():
 def test_grey_pictures_stay_grey_under_brightness_and_contrast():
     picture = np.full((16, 16, 1), 128, np.uint8)
     values = {
-        int(_view(size=16, jitter=1.0)(picture, generator(seed, "view"))[0, 0, 0])
+        int(_view(size=16, jitter=1.0)(Pixels(picture), generator(seed, "view"))[0, 0, 0])
         for seed in range(20)
     }
     assert len(values) > 10
@@ -137,8 +142,11 @@ def test_grey_pictures_stay_grey_under_brightness_and_contrast():
 def test_read_only_pictures_are_fine():
     picture = _picture(32, 32)
     picture.setflags(write=False)
-    assert _view(size=32, scale=(1, 1), aspect=(1, 1))(picture, generator(0, "v")).shape[1] == 32
-    view = CentreView(CentreView.Settings(size=32))(picture)
+    assert (
+        _view(size=32, scale=(1, 1), aspect=(1, 1))(Pixels(picture), generator(0, "v")).shape[1]
+        == 32
+    )
+    view = CentreView(CentreView.Settings(size=32))(Pixels(picture))
     view.zero_()
     assert picture.any()
 
@@ -158,7 +166,7 @@ def test_wrong_settings_are_refused(settings):
 @pytest.mark.parametrize("size", [(32, 32), (20, 36)])
 def test_a_picture_of_the_right_size_is_kept_whole(size):
     picture = _picture(*size)
-    view = CentreView(CentreView.Settings(size=size))(picture)
+    view = CentreView(CentreView.Settings(size=size))(Pixels(picture))
     assert torch.equal(view, torch.from_numpy(picture).permute(2, 0, 1))
 
 

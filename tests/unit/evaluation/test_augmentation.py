@@ -4,12 +4,14 @@ import torch
 from pydantic import ValidationError
 
 from jepakit.core.randomness import generator
+from jepakit.data.sources.source import Pixels
 from jepakit.data.views import CentreView
 from jepakit.evaluation.augmentation import CropSettings, Mixing, TrainingView
 
 
-def picture(channels: int = 3) -> np.ndarray:
-    return np.random.default_rng(0).integers(256, size=(20, 24, channels), dtype=np.uint8)
+def picture(channels: int = 3) -> Pixels:
+    random = np.random.default_rng(0)
+    return Pixels(random.integers(256, size=(20, 24, channels), dtype=np.uint8))
 
 
 def test_a_view_is_a_function_of_its_generator() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from bisect import bisect_left
 from itertools import pairwise
 from pathlib import Path
@@ -12,16 +10,15 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from jepakit.core.settings import Settings as _Settings
 from jepakit.data.sources.clevr_files import FEWEST, MOST, read_part
 from jepakit.data.sources.folder_index import PackedNames
-from jepakit.data.sources.picture_files import read_picture
-from jepakit.data.sources.source import Sample, Source
+from jepakit.data.sources.picture_files import Decoding
+from jepakit.data.sources.source import Stored
+from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 
 # VTAB's buckets of the nearest object's depth; a depth on an edge belongs to the nearer bucket.
 DISTANCE_EDGES = (8.0, 8.5, 9.0, 9.5, 10.0)
 
-_MOST_PIXELS = 10_000_000  # CLEVR's own pictures have 153,600
 _COUNTS = tuple(str(count) for count in range(FEWEST, MOST + 1))
 _DISTANCES = (
     f"up to {DISTANCE_EDGES[0]}",
@@ -30,7 +27,7 @@ _DISTANCES = (
 )
 
 
-class Clevr(Source):
+class Clevr(StoredSource):
     """CLEVR in one of two layouts, told apart by what lies in the folder.
 
     CLEVR v1.0 is `images/<part>/*.png` with one `scenes/CLEVR_<part>_scenes.json` per part. Its
@@ -43,7 +40,7 @@ class Clevr(Source):
     belong to yet another camera, so `count` is the only task.
     """
 
-    class Settings(_Settings):
+    class Settings(Decoding):
         """Where CLEVR lies, and which part of it is used."""
 
         kind: Literal["clevr"] = "clevr"
@@ -51,11 +48,9 @@ class Clevr(Source):
         split: Literal["train", "val", "test"] = Field(
             default="train", description="part to use; CLEVR's own test part has no labels"
         )
-        channels: int = Field(default=3, ge=1, description="1 grey, 3 RGB, 4 RGBA")
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.num_channels = settings.channels
+        super().__init__(settings)
         files = read_part(settings.path.expanduser(), settings.split)
         if not files.names:
             raise ValueError(f"{files.folder} holds no pictures: unpack CLEVR's pictures into it")
@@ -68,19 +63,15 @@ class Clevr(Source):
             **({"count": _COUNTS} if files.counts else {}),
             **({"distance": _DISTANCES} if files.depths else {}),
         }
-        digest = hashlib.sha256(self._counts.tobytes() + self._depths.tobytes())
-        for name, size in zip(files.names, files.sizes, strict=True):
-            digest.update(os.fsencode(name) + b"\0%d\0" % size)
-        self._fingerprint = digest.hexdigest()[:16]
+        answers = self._counts.tobytes() + self._depths.tobytes()
+        self._fingerprint = names_and_sizes(zip(files.names, files.sizes, strict=True), answers)
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def sample(self, index: int) -> Sample:
-        """The picture; its label is the number of objects minus 3."""
+    def stored(self, index: int) -> Stored:
         name = self.name(index)
-        picture = read_picture(self.folder / name, name, self.num_channels, _MOST_PIXELS)
-        return Sample(picture, name, self.label(index))
+        return read_file(self.folder / name, name)
 
     def name(self, index: int) -> str:
         return self._names[index]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from jepakit.data.sources.source import BrokenPicture, Sample, Source
+from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Sample, Source
 from jepakit.data.workers import Workers, is_stopping
 
 _log = logging.getLogger(__name__)
@@ -58,15 +58,22 @@ class DecodedSource(Source):
         return len(self._source)
 
     def sample(self, index: int) -> Sample:
+        return Sample(self._mapped(index).copy(), self.name(index), self.label(index))
+
+    def open(self, index: int) -> Picture:
+        return Pixels(self._mapped(index))
+
+    def _mapped(self, index: int) -> np.ndarray:
+        """The picture where it lies in the file: only for reading."""
         name = self.name(index)
         if name in self._broken:
             raise BrokenPicture(name, self._broken[name])
         if self._pixels is None:
-            self._pixels = np.memmap(self._pixels_file, np.uint8, "r")
+            self._pixels = np.memmap(self._pixels_file, np.uint8, "r").view(np.ndarray)
         height, width = self._sizes[index]
         start = self._starts[index]
-        flat = np.array(self._pixels[start : start + height * width * self.num_channels])
-        return Sample(flat.reshape(height, width, self.num_channels), name, self.label(index))
+        flat = self._pixels[start : start + height * width * self.num_channels]
+        return flat.reshape(height, width, self.num_channels)
 
     def name(self, index: int) -> str:
         return self._source.name(index)

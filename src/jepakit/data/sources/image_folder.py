@@ -1,6 +1,5 @@
 """Pictures in a folder on disk: nested or flat, labelled by their first subfolder or unlabelled."""
 
-import hashlib
 import logging
 import os
 import re
@@ -11,10 +10,10 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from jepakit.core.settings import Settings as _Settings
 from jepakit.data.sources.folder_index import PackedNames, index_folder
-from jepakit.data.sources.picture_files import LARGEST_USUAL_PICTURE, SUFFIXES, read_picture
-from jepakit.data.sources.source import Sample, Source
+from jepakit.data.sources.picture_files import SUFFIXES, Decoding
+from jepakit.data.sources.source import Stored
+from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 
 _log = logging.getLogger(__name__)
 _SPLIT_NAMES = {
@@ -37,7 +36,7 @@ def find_splits(path: Path) -> dict[str, Path]:
     return splits if is_split else {}
 
 
-class ImageFolder(Source):
+class ImageFolder(StoredSource):
     """Every picture below a folder, in the order of their paths.
 
     Labels are the first-level subfolders if at least two of them hold pictures; a picture beside
@@ -45,7 +44,7 @@ class ImageFolder(Source):
     (`find_splits`), the part is `split`, and `train` if that is not given.
     """
 
-    class Settings(_Settings):
+    class Settings(Decoding):
         """Where the pictures are and how they are read."""
 
         kind: Literal["folder"] = "folder"
@@ -53,19 +52,12 @@ class ImageFolder(Source):
         split: str | None = Field(
             default=None, description='part to use: "train", "val", a subfolder'
         )
-        channels: int = Field(
-            default=3, ge=1, description="1 grey, 3 RGB, 4 RGBA, others from arrays"
-        )
-        max_pixels: int = Field(
-            default=LARGEST_USUAL_PICTURE, ge=1, description="pictures that claim more are refused"
-        )
         index_cache: bool | Path = Field(
             default=True, description="keep the list of files; or where"
         )
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.num_channels = settings.channels
+        super().__init__(settings)
         self.folder = _choose_folder(settings.path.expanduser(), settings.split)
         index = index_folder(self.folder, settings.index_cache)
         if not index.names:
@@ -73,17 +65,14 @@ class ImageFolder(Source):
         self._names = PackedNames(index.names)
         self.classes = _find_classes(index.names)
         self._labels = _find_labels(index.names, self.classes)
-        self._fingerprint = _fingerprint(index.names, index.sizes)
+        self._fingerprint = names_and_sizes(zip(index.names, index.sizes, strict=True))
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def sample(self, index: int) -> Sample:
+    def stored(self, index: int) -> Stored:
         name = self.name(index)
-        picture = read_picture(
-            self.folder / name, name, self.num_channels, self.settings.max_pixels
-        )
-        return Sample(picture, name, self.label(index))
+        return read_file(self.folder / name, name)
 
     def name(self, index: int) -> str:
         return self._names[index]
@@ -148,10 +137,3 @@ def _find_labels(names: list[str], classes: tuple[str, ...]) -> np.ndarray:
     places = {name: place for place, name in enumerate(classes)}
     folders = (name.partition("/")[0] if "/" in name else "" for name in names)
     return np.fromiter((places.get(folder, -1) for folder in folders), np.int64, len(names))
-
-
-def _fingerprint(names: list[str], sizes: list[int]) -> str:
-    digest = hashlib.sha256()
-    for name, size in zip(names, sizes, strict=True):
-        digest.update(os.fsencode(name) + b"\0%d\0" % size)
-    return digest.hexdigest()[:16]

@@ -1,19 +1,24 @@
 """Turns a picture file of any common kind into an upright uint8 array of the wanted channels."""
 
+import io
 import re
 import struct
 import tokenize
 import zlib
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import Field, field_validator
 from torchvision.io import ImageReadMode
 
-from jepakit.data.sources.source import BrokenPicture
+from jepakit.core.settings import Settings
+from jepakit.data.sources.source import Box, BrokenPicture, Picture, Pixels, Stored
 
 ARRAY_SUFFIX = ".npy"
 LARGEST_USUAL_PICTURE = 89_478_485  # pixels; a quarter of a gigabyte once decoded as RGB
@@ -29,6 +34,8 @@ _MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 # The operator itself, because torchvision's wrapper warns that it will be replaced one day.
 _decode_jpeg_operator: Any = getattr(torch.ops.image, "decode_jpeg", None)
 _JPEG_MODES = {1: ImageReadMode.GRAY.value, 3: ImageReadMode.RGB.value}
+_JPEG_SCALES = (8, 4, 2)
+_ORIENTATION = 0x0112  # the EXIF tag
 # What the decoders raise on damaged files, found by feeding them damaged files.
 _DECODING_ERRORS = (
     *(OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, TypeError),
@@ -37,24 +44,44 @@ _DECODING_ERRORS = (
 )
 
 
-def read_picture(
-    path: Path, name: str, num_channels: int, max_pixels: int
-) -> UInt8[np.ndarray, "H W C"]:
-    """Decode a file; grey, palette, CMYK, 16-bit, transparent and turned pictures are converted.
+class Decoding(Settings):
+    """How the files of a source become pictures: what all sources of files have in common."""
+
+    channels: int = Field(default=3, ge=1, description="1 grey, 3 RGB, 4 RGBA, others from arrays")
+    max_pixels: int = Field(
+        default=LARGEST_USUAL_PICTURE, ge=1, description="pictures that claim more are refused"
+    )
+    values: tuple[float, float] | None = Field(
+        default=None, description=".npy and TIFF: (low, high) become 0 and 255; null = 8 or 16 bits"
+    )
+
+    @field_validator("values")
+    @classmethod
+    def _is_range(cls, values: tuple[float, float] | None) -> tuple[float, float] | None:
+        if values is not None and not values[0] < values[1]:
+            raise ValueError("values are (low, high) with low < high, e.g. [0, 10000]")
+        return values
+
+
+def open_picture(stored: Stored, name: str, how: Decoding) -> Picture:
+    """Open a file; grey, palette, CMYK, 16-bit, transparent and turned pictures are converted.
 
     One channel is luminance, three are RGB with transparency laid over white, four are RGBA; any
     other number needs a `.npy` or TIFF file of exactly that number. 16 bits are scaled to 8.
     Raises `BrokenPicture`, also where the header claims more than `max_pixels`.
     """
-    suffix = path.suffix.lower()
+    with _broken_if_it_fails(name):
+        if stored.suffix == ARRAY_SUFFIX:
+            return Pixels(_fit_array(_read_npy(stored.content, how), how))
+        if stored.suffix in TIFF_SUFFIXES and (how.channels not in _MODE_OF_CHANNELS or how.values):
+            return Pixels(_fit_array(_read_tiff_stack(stored.content, how), how))
+        return _open_with_pil(stored, name, how)
+
+
+@contextmanager
+def _broken_if_it_fails(name: str) -> Iterator[None]:
     try:
-        if suffix == ARRAY_SUFFIX:
-            array = _read_npy(path, num_channels, max_pixels)
-        elif suffix in TIFF_SUFFIXES and num_channels not in _MODE_OF_CHANNELS:
-            array = _read_tiff_stack(path, num_channels, max_pixels)
-        else:
-            return _read_with_pil(path, num_channels, max_pixels)
-        return _fit_array(array, num_channels)
+        yield
     except _DECODING_ERRORS as error:
         raise BrokenPicture(name, _reason(error)) from error
 
@@ -66,21 +93,60 @@ def _reason(error: Exception) -> str:
     return first_line or type(error).__name__
 
 
-def _read_with_pil(path: Path, num_channels: int, max_pixels: int) -> np.ndarray:
-    Image.MAX_IMAGE_PIXELS = max_pixels  # PIL looks at its own limit before we see the size
-    with path.open("rb") as file:
-        try:
-            image = Image.open(file, formats=_FORMATS)
-        except UnidentifiedImageError:
-            if path.suffix.lower() not in TIFF_SUFFIXES:
-                raise
-            return _fit_array(_read_tiff_stack(path, num_channels, max_pixels), num_channels)
-        _check_size(image.height, image.width, max_pixels)
-        is_plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
-        if is_plain_jpeg and num_channels in _JPEG_MODES and _decode_jpeg_operator:
-            return _decode_jpeg(file, num_channels)
-        image.load()
-        return _fit_image(ImageOps.exif_transpose(image), num_channels)
+def _open_with_pil(stored: Stored, name: str, how: Decoding) -> Picture:
+    Image.MAX_IMAGE_PIXELS = how.max_pixels  # PIL looks at its own limit before we see the size
+    try:
+        image = Image.open(io.BytesIO(stored.content), formats=_FORMATS)
+    except UnidentifiedImageError:
+        if stored.suffix not in TIFF_SUFFIXES:
+            raise
+        return Pixels(_fit_array(_read_tiff_stack(stored.content, how), how))
+    _check_size(image.height, image.width, how.max_pixels)
+    is_plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+    if is_plain_jpeg and how.channels in _JPEG_MODES and _decode_jpeg_operator:
+        return _Jpeg(stored.content, image, name, how.channels)
+    image.load()
+    return Pixels(_fit_image(ImageOps.exif_transpose(image), how.channels))
+
+
+class _Jpeg(Picture):
+    """A JPEG file, decoded when asked: at a half, a quarter or an eighth where that is enough."""
+
+    def __init__(
+        self, content: bytes | memoryview, image: Image.Image, name: str, channels: int
+    ) -> None:
+        self._content, self._image, self._name, self._channels = content, image, name, channels
+        # Orientations 5 to 8 lie on their side.
+        is_turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
+        self.size = (image.width, image.height) if is_turned else (image.height, image.width)
+
+    def pixels(self) -> UInt8[np.ndarray, "H W C"]:
+        """About 1.3 times as fast as PIL, and without holding Python's lock."""
+        with _broken_if_it_fails(self._name):
+            encoded = torch.frombuffer(bytearray(self._content), dtype=torch.uint8)
+            apply_orientation = True
+            mode = _JPEG_MODES[self._channels]
+            picture = _decode_jpeg_operator(encoded, mode, apply_orientation)
+            return picture.permute(1, 2, 0).numpy()
+
+    def crop(self, box: Box, at_least: tuple[int, int]) -> UInt8[np.ndarray, "h w C"]:
+        top, left, height, width = box
+        scale = next(
+            (s for s in _JPEG_SCALES if height >= s * at_least[0] and width >= s * at_least[1]), 1
+        )
+        if scale == 1:
+            return super().crop(box, at_least)
+        small = self._shrunk(scale)
+        top, left = round(top / scale), round(left / scale)
+        height, width = round(height / scale), round(width / scale)
+        return small[top : top + height, left : left + width]
+
+    def _shrunk(self, scale: int) -> UInt8[np.ndarray, "h w C"]:
+        """All of it at 1 / scale: libjpeg then computes fewer pixels from every 8 x 8 block."""
+        with _broken_if_it_fails(self._name):
+            image = Image.open(io.BytesIO(self._content), formats=("JPEG", "MPO"))
+            image.draft(None, (image.width // scale, image.height // scale))
+            return _fit_image(ImageOps.exif_transpose(image), self._channels)
 
 
 def _check_size(height: int, width: int, max_pixels: int) -> None:
@@ -90,15 +156,6 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
         )
     if height * width == 0:
         raise ValueError("the picture is empty")
-
-
-def _decode_jpeg(file: BinaryIO, num_channels: int) -> np.ndarray:
-    """About 1.3 times as fast as PIL, and without holding Python's lock."""
-    file.seek(0)
-    encoded = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
-    apply_orientation = True
-    picture = _decode_jpeg_operator(encoded, _JPEG_MODES[num_channels], apply_orientation)
-    return picture.permute(1, 2, 0).contiguous().numpy()
 
 
 def _fit_image(image: Image.Image, num_channels: int) -> np.ndarray:
@@ -120,56 +177,77 @@ def _fit_image(image: Image.Image, num_channels: int) -> np.ndarray:
     return array.reshape(*array.shape[:2], num_channels)
 
 
-def _to_8_bits(array: np.ndarray) -> np.ndarray:
-    """8 bits as they are; 16 bits scaled, so that 65535 becomes 255."""
+def _to_8_bits(array: np.ndarray, values: tuple[float, float] | None = None) -> np.ndarray:
+    """8 bits as they are; 16 bits scaled, so that 65535 becomes 255; or `values` become 0, 255."""
+    if values is not None:
+        scaled = (array.astype(np.float32) - values[0]) * (255 / (values[1] - values[0]))
+        return np.rint(np.clip(np.nan_to_num(scaled), 0, 255)).astype(np.uint8)
     if array.dtype == np.uint8:
         return array
     is_16_bit = array.dtype.kind in "iu" and array.size and array.min() >= 0
     if not is_16_bit or array.max() > 65535:
-        raise ValueError(f"{array.dtype} values have no fixed range: store 8 or 16 bits")
+        raise ValueError(
+            f"{array.dtype} values have no fixed range: store 8 or 16 bits, or set "
+            "data.source.values=[LOW,HIGH]"
+        )
     return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def _fit_array(array: np.ndarray, num_channels: int) -> np.ndarray:
+def _fit_array(array: np.ndarray, how: Decoding) -> np.ndarray:
     """From H W or H W C to the wanted channels."""
-    array = _to_8_bits(array.reshape(*array.shape[:2], -1))
-    if array.shape[2] == num_channels:
-        return np.array(array, order="C")
+    array = _to_8_bits(array.reshape(*array.shape[:2], -1), how.values)
+    if array.shape[2] == how.channels:
+        return np.ascontiguousarray(array)
     image = np.ascontiguousarray(array[:, :, 0] if array.shape[2] == 1 else array)
-    return _fit_image(Image.fromarray(image), num_channels)
+    return _fit_image(Image.fromarray(image), how.channels)
 
 
-def _check_array(height: int, width: int, found: int, num_channels: int, max_pixels: int) -> None:
+def _check_array(height: int, width: int, found: int, how: Decoding) -> None:
     """Before the pixels are read."""
-    _check_size(height, width, max_pixels)
-    both_are_usual = found in _MODE_OF_CHANNELS and num_channels in _MODE_OF_CHANNELS
-    if found != num_channels and not both_are_usual:
-        raise ValueError(f"{found} channels where channels={num_channels}")
+    _check_size(height, width, how.max_pixels)
+    both_are_usual = found in _MODE_OF_CHANNELS and how.channels in _MODE_OF_CHANNELS
+    if found != how.channels and not both_are_usual:
+        raise ValueError(f"{found} channels where channels={how.channels}")
 
 
-def _read_npy(path: Path, num_channels: int, max_pixels: int) -> np.ndarray:
-    array = np.load(path, allow_pickle=False, mmap_mode="r")
-    if not isinstance(array, np.ndarray) or array.ndim not in (2, 3):
+def _read_npy(content: bytes | memoryview, how: Decoding) -> np.ndarray:
+    """The array within the content, without copying it."""
+    start = 8 + (2 if content[6:7] == b"\x01" else 4)  # magic, version, length of the header
+    length = int.from_bytes(content[8:start], "little")
+    shape, in_columns, dtype = _npy_header(bytes(content[: start + length]))
+    if len(shape) not in (2, 3):
         raise ValueError("a .npy picture is one array of shape H W or H W C")
-    if array.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"{array.dtype} values have no fixed range: store uint8 or uint16")
-    found = array.shape[2] if array.ndim == 3 else 1
-    _check_array(array.shape[0], array.shape[1], found, num_channels, max_pixels)
-    return array
+    if how.values is None and dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"{dtype} values have no fixed range: store uint8 or uint16, or set "
+            "data.source.values=[LOW,HIGH]"
+        )
+    _check_array(shape[0], shape[1], shape[2] if len(shape) == 3 else 1, how)
+    size = int(np.prod(shape))
+    flat = np.frombuffer(content, dtype, size, offset=start + length)
+    return flat.reshape(shape, order="F" if in_columns else "C")
 
 
-def _read_tiff_stack(path: Path, num_channels: int, max_pixels: int) -> np.ndarray:
+@lru_cache(maxsize=64)  # it is Python's syntax: slow to read, and mostly the same
+def _npy_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    file = io.BytesIO(header)
+    if np.lib.format.read_magic(file) == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def _read_tiff_stack(content: bytes | memoryview, how: Decoding) -> np.ndarray:
     """A TIFF file whose third axis, wherever it lies, holds the channels."""
     try:
         import tifffile
     except ImportError:
         raise ValueError("this TIFF file needs tifffile: pip install tifffile") from None
-    with tifffile.TiffFile(path) as tiff:
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
         series = tiff.series[0]
         sizes = dict(zip(series.axes, series.shape, strict=True))
         others = [axis for axis in series.axes if axis not in "YX"]
         if not {"Y", "X"} <= sizes.keys() or len(others) > 1:
             raise ValueError(f"axes {series.axes} are not one picture with channels")
         found = sizes[others[0]] if others else 1
-        _check_array(sizes["Y"], sizes["X"], found, num_channels, max_pixels)
+        _check_array(sizes["Y"], sizes["X"], found, how)
         return series.asarray().transpose([series.axes.index(axis) for axis in ("Y", "X", *others)])

@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
+
+from jepakit.core.randomness import generator
+
+Box = tuple[int, int, int, int]  # top, left, height, width
 
 
 class BrokenPicture(Exception):
@@ -29,6 +33,44 @@ class Sample:
     label: int = -1  # place in `source.classes`; -1 = unlabelled
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A picture as it is stored: the content of its file."""
+
+    content: bytes | memoryview
+    suffix: str  # tells the kind of file: ".jpg", ".npy", …; lower case
+
+
+class Picture(ABC):
+    """An opened picture: its size is known, its pixels are decoded when they are asked for."""
+
+    size: tuple[int, int]  # height, width in pixels, upright
+
+    @abstractmethod
+    def pixels(self) -> UInt8[np.ndarray, "H W C"]:
+        """All of it; raises `BrokenPicture` if that is not possible."""
+
+    def crop(self, box: Box, at_least: tuple[int, int]) -> UInt8[np.ndarray, "h w C"]:
+        """The part within `box`, perhaps at a smaller scale, but not below `at_least`.
+
+        `at_least` is the height and width to which the part will be resized. The same arguments
+        give the same pixels. Raises `BrokenPicture`.
+        """
+        top, left, height, width = box
+        return self.pixels()[top : top + height, left : left + width]
+
+
+class Pixels(Picture):
+    """A picture that is decoded already; it may be a view of memory that is only for reading."""
+
+    def __init__(self, pixels: UInt8[np.ndarray, "H W C"]) -> None:
+        self._pixels = pixels
+        self.size = (pixels.shape[0], pixels.shape[1])
+
+    def pixels(self) -> UInt8[np.ndarray, "H W C"]:
+        return self._pixels
+
+
 class Source(ABC):
     """Pictures by index. Reading the same index twice gives the same sample, in any process."""
 
@@ -42,7 +84,10 @@ class Source(ABC):
 
     @abstractmethod
     def sample(self, index: int) -> Sample:
-        """Decode picture `index`; raises `BrokenPicture` if that is not possible."""
+        """Decode picture `index`; raises `BrokenPicture` if that is not possible.
+
+        Raises `RunFailed` if not this picture but the source cannot be read any more.
+        """
 
     @abstractmethod
     def name(self, index: int) -> str:
@@ -52,10 +97,31 @@ class Source(ABC):
     def label(self, index: int) -> int:
         """The picture's label, without decoding it; -1 = unlabelled."""
 
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A short hash of what the source holds, to notice that data changed under a run."""
+
+    def open(self, index: int) -> Picture:
+        """Picture `index`, perhaps not decoded yet: who needs a part of it asks for that part."""
+        return Pixels(self.sample(index).picture)
+
+    def stored(self, index: int) -> Stored | None:
+        """The file of picture `index` as it is; None where there is none: made up, or an array."""
+        return None
+
     def labels(self, index: int) -> dict[str, int | float]:
         """The picture's answers to all `tasks`, and perhaps quantities; empty without tasks."""
         return {}
 
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """A short hash of what the source holds, to notice that data changed under a run."""
+    @property
+    def pictures_per_epoch(self) -> int:
+        """How many pictures `order` names."""
+        return len(self)
+
+    def order(self, seed: int, epoch: int) -> Int[np.ndarray, " N"]:
+        """The pictures of an epoch in the order of training: here, all of them shuffled.
+
+        A function of its arguments alone, so that processes share an epoch without talking to
+        each other, and a run that was stopped goes on at any place in it.
+        """
+        return generator(seed, "order", epoch).permutation(len(self))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from jepakit.core.settings import Settings as _Settings
 from jepakit.data.sources.folder_index import PackedNames
-from jepakit.data.sources.picture_files import LARGEST_USUAL_PICTURE, read_picture
-from jepakit.data.sources.source import Sample, Source
+from jepakit.data.sources.picture_files import Decoding
+from jepakit.data.sources.source import Stored
+from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 from jepakit.data.sources.table_columns import (
     Cells,
     Roles,
@@ -28,7 +26,7 @@ _log = logging.getLogger(__name__)
 _PART_NAMES = {"valid": "val", "validation": "val", "dev": "val"}
 
 
-class Table(Source):
+class Table(StoredSource):
     """The rows of a table, in their order.
 
     The class column gives `classes` and `label`, and without one a single column of classes does.
@@ -39,7 +37,7 @@ class Table(Source):
     is `train`.
     """
 
-    class Settings(_Settings):
+    class Settings(Decoding):
         """Where the table is, and what its columns mean; columns not given are guessed."""
 
         kind: Literal["table"] = "table"
@@ -54,16 +52,9 @@ class Table(Source):
         target_columns: tuple[str, ...] | None = Field(
             default=None, description="columns of 0 and 1, of numbers, or of further classes"
         )
-        channels: int = Field(
-            default=3, ge=1, description="1 grey, 3 RGB, 4 RGBA, others from arrays"
-        )
-        max_pixels: int = Field(
-            default=LARGEST_USUAL_PICTURE, ge=1, description="pictures that claim more are refused"
-        )
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.num_channels = settings.channels
+        super().__init__(settings)
         cells = read_cells(settings.path.expanduser())
         roles = _find_roles(cells, settings)
         names = cells.column(roles.picture, "picture_column")
@@ -86,12 +77,9 @@ class Table(Source):
     def __len__(self) -> int:
         return len(self._names)
 
-    def sample(self, index: int) -> Sample:
+    def stored(self, index: int) -> Stored:
         name = self.name(index)
-        picture = read_picture(
-            self.folder / name, name, self.num_channels, self.settings.max_pixels
-        )
-        return Sample(picture, name, self.label(index))
+        return read_file(self.folder / name, name)
 
     def name(self, index: int) -> str:
         """The path as the table has it."""
@@ -109,13 +97,10 @@ class Table(Source):
         return self._fingerprint
 
     def _hash(self, sizes: list[int]) -> str:
-        held = repr((self.classes, list(self.tasks.items()), self.quantities))
-        digest = hashlib.sha256(held.encode() + self._labels.tobytes())
-        for values in self._answers.values():
-            digest.update(values.tobytes())
-        for index, size in enumerate(sizes):
-            digest.update(os.fsencode(self.name(index)) + b"\0%d\0" % size)
-        return digest.hexdigest()[:16]
+        held = repr((self.classes, list(self.tasks.items()), self.quantities)).encode()
+        answers = [self._labels, *self._answers.values()]
+        beside = held + b"".join(values.tobytes() for values in answers)
+        return names_and_sizes(((self.name(i), size) for i, size in enumerate(sizes)), beside)
 
 
 def table_parts(settings: Table.Settings) -> list[str]:
