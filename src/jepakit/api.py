@@ -31,5 +31,5 @@ def evaluate(
     """
     names = [str(name) for name in ([what] if isinstance(what, str | Path) else what)]
     chosen = check(EvaluationSettings, {"tasks": list(tasks), **settings})
-    path, folder = (None if place is None else Path(place) for place in (data, out))
-    return evaluate_named(names, path, chosen, folder, tell)[0].comparison
+    folder = None if out is None else Path(out)
+    return evaluate_named(names, data, chosen, folder, tell)[0].comparison

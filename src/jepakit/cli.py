@@ -31,7 +31,15 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(help="settings, e.g. optimization.epochs=50", metavar="[A.B=VALUE]..."),
 ]
-Data = Annotated[Path | None, typer.Option("--data", help="folder of pictures")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PICTURES",
+        help="a folder, .tar files (also URLs), a .csv or .parquet table, .npy, "
+        "hf:NAME, torchvision:NAME, scenes",
+    ),
+]
 Devices = Annotated[
     list[str] | None,
     typer.Option("--devices", help="one process per device: cpu, cuda:0, 1, mps; repeatable"),

@@ -17,7 +17,7 @@ from jepakit.runs.resolve import resolve
 
 
 def doctor(
-    config: Path | None, overrides: Sequence[str], data: Path | None, devices: Sequence[str]
+    config: Path | None, overrides: Sequence[str], data: str | Path | None, devices: Sequence[str]
 ) -> int:
     """Examine the run, train a few steps in a temporary folder to time them; 1 if it cannot run."""
     console = Console()

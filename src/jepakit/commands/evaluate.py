@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from jepakit.core.devices import choose_device
-from jepakit.data.sources import Source, open_parts
+from jepakit.data.sources import Source, open_parts, short_name
 from jepakit.data.splits import TrainAndTest, train_and_test
 from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
@@ -25,7 +25,7 @@ from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 
 def evaluate(
     words: Sequence[str],
-    data: Path | None,
+    data: str | Path | None,
     tasks: str | None,
     config: Path | None,
     seeds: int | None,
@@ -61,7 +61,7 @@ def evaluate(
 
 def evaluate_named(
     names: Sequence[str],
-    data: Path | None,
+    data: str | Path | None,
     settings: EvaluationSettings,
     out: Path | None,
     tell: Tell,
@@ -92,9 +92,9 @@ def _option(name: str, value: object) -> list[str]:
     return [] if value is None else [name, str(value)]
 
 
-def _usual_folder(names: Sequence[str], first: Candidate, data: Path | None) -> Path:
+def _usual_folder(names: Sequence[str], first: Candidate, data: str | Path | None) -> Path:
     """A single run's own folder, or one in it per dataset; else one under `runs/evaluations`."""
-    on = [] if data is None else [_plain(data.expanduser().resolve().name)]
+    on = [] if data is None else [short_name(data)]
     if len(names) == 1 and first.folder is not None:
         return first.folder.joinpath(*(["evaluations", *on] if on else []))
     name = "-".join(_plain(Path(n).name) for n in names)
@@ -105,12 +105,12 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", name) or "data"
 
 
-def _parts(first: Candidate, data: Path | None, settings: EvaluationSettings) -> TrainAndTest:
+def _parts(first: Candidate, data: str | Path | None, settings: EvaluationSettings) -> TrainAndTest:
     """The two parts of the dataset: the one named, or that of the first run's training."""
     if data is not None:
         parts = open_parts(data, first.subject.backbone.num_channels)
     elif first.config is None:
-        raise ValueError("name the pictures to evaluate on: --data FOLDER")
+        raise ValueError("name the pictures to evaluate on: --data PICTURES")
     else:
         source: Source = open_source(first.config.data.source, first.config)
         held_out = open_validation(first.config, source)

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 def pretrain(
     config: Path | None,
     overrides: Sequence[str],
-    data: Path | None,
+    data: str | Path | None,
     devices: Sequence[str],
     print_only: bool,
 ) -> int:

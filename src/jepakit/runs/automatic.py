@@ -1,8 +1,7 @@
-"""`jepa pretrain --data FOLDER`: settings for these pictures on this device, with reasons."""
+"""`jepa pretrain --data PICTURES`: settings for these pictures on this device, with reasons."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from rich.table import Table
 
 from jepakit.core.devices import choose_device
 from jepakit.core.randomness import generator
-from jepakit.data.sources import build_source
-from jepakit.data.sources.image_folder import ImageFolder, find_splits
-from jepakit.data.sources.procedural_scenes import ProceduralScenes
-from jepakit.data.sources.source import BrokenPicture, Source
+from jepakit.data.sources import (
+    BrokenPicture,
+    Source,
+    build_source,
+    guess_parts,
+    guess_source,
+    short_name,
+)
+from jepakit.data.sources.stored import StoredSource
 
 NUM_LOOKED_AT = 64
+SCENES = "scenes"
+_HELD_OUT = ("val", "test")
 FEWEST = 2  # pictures; fewer cannot differ from each other
 FEW, MANY = 100_000, 500_000  # pictures: below FEW the data is small, above MANY it is large
 
@@ -52,12 +59,12 @@ class Choices:
 
 
 def choose(
-    data: Path | None,
+    data: str | Path | None,
     devices: Sequence[str],
     epochs: float | None = None,
     given: Sequence[str] = (),
 ) -> tuple[dict[str, Any], Table]:
-    """Settings for the pictures in a folder (without one: procedural scenes).
+    """Settings for the pictures named (without any: procedural scenes).
 
     `epochs`, if they are known already, decide on the schedule. The table leaves out what is
     `given`: names of settings in the user's own words.
@@ -68,9 +75,9 @@ def choose(
     if len(source) < FEWEST:
         raise ValueError(f"{data} holds {len(source)} picture: add some, {FEWEST} are the fewest")
     shorter, grey = look_at(source)
-    if grey and data is not None:
+    if grey and isinstance(source, StoredSource):
         chosen.take("data.source.channels", 1, "all pictures looked at are grey")
-    _choose_held_out(chosen, data)
+    _choose_held_out(chosen, data, source)
     _choose_size(chosen, shorter, len(source), device)
     _choose_schedule(chosen, len(source), device, epochs)
     chosen.take("folder", _folder_name(data), "continue with the same command")
@@ -96,42 +103,49 @@ def look_at(source: Source) -> tuple[int, bool]:
     return int(np.median(sides)), grey
 
 
-def held_out_part(path: Path) -> str | None:
-    """The part of a folder, beside `train`, that has the same classes; None if there is none."""
-    classes = ImageFolder(ImageFolder.Settings(path=path)).classes
-    splits = find_splits(path)
-    for name in [splits[kind].name for kind in ("val", "test") if kind in splits]:
+def held_out_part(data: str | Path, source: Source) -> dict[str, Any] | None:
+    """Settings of the part beside the training part that has its classes; None without one."""
+    parts = guess_parts(data, source.num_channels)
+    for name in [kind for kind in _HELD_OUT if kind in parts]:
         try:
-            part = ImageFolder(ImageFolder.Settings(path=path, split=name))
+            part = build_source(parts[name])
         except ValueError:  # it holds no pictures
             continue
-        if part.classes == classes:
-            return name
+        if part.classes == source.classes:
+            return written(parts[name])
     return None
 
 
-def _choose_source(chosen: Choices, data: Path | None) -> Source:
+def written(settings: BaseModel) -> dict[str, Any]:
+    """As in a YAML file: what differs from the defaults, and the kind."""
+    kind = {"kind": settings.model_dump()["kind"]}
+    return kind | settings.model_dump(mode="json", exclude_defaults=True)
+
+
+def _choose_source(chosen: Choices, data: str | Path | None) -> Source:
     if data is None:
-        chosen.take("data.source.kind", "scenes", "no --data given: built-in procedural scenes")
-        return build_source(ProceduralScenes.Settings())
-    path = data.expanduser()
-    source = build_source(ImageFolder.Settings(path=path))
-    chosen.take("data.source.kind", "folder", "--data")
-    chosen.content["data"]["source"]["path"] = str(path)
-    return source
+        chosen.take("data.source.kind", SCENES, "no --data given: built-in procedural scenes")
+        return build_source(guess_source(SCENES))
+    settings = guess_source(data)
+    chosen.take("data.source.kind", settings.kind, "--data")
+    chosen.content["data"]["source"] = written(settings)
+    return build_source(settings)
 
 
-def _choose_held_out(chosen: Choices, data: Path | None) -> None:
+def _choose_held_out(chosen: Choices, data: str | Path | None, source: Source) -> None:
     """Pictures that judge the online probe and are never trained on."""
-    if data is None:
-        chosen.take("data.validation.kind", "scenes", "scenes that training never sees")
+    if data is None or data == SCENES:
+        chosen.take("data.validation.kind", SCENES, "scenes that training never sees")
         held_out = {"first": 20_000, "num_pictures": 2_000}
         chosen.content["data"]["validation"].update(held_out)
         return
-    part = held_out_part(data.expanduser())
+    part = held_out_part(data, source)
     if part:
-        chosen.take("data.validation.kind", "folder", f"{part}/ judges the online probe")
-        chosen.content["data"]["validation"] = {**chosen.content["data"]["source"], "split": part}
+        why = f"{part.get('split', 'another part')} judges the online probe"
+        chosen.take("data.validation.kind", part["kind"], why)
+        read_alike = {"channels"} & chosen.content["data"]["source"].keys()
+        alike = {name: chosen.content["data"]["source"][name] for name in read_alike}
+        chosen.content["data"]["validation"] = part | alike
 
 
 def _choose_size(chosen: Choices, shorter: int, count: int, device: torch.device) -> None:
@@ -186,6 +200,5 @@ def _choose_schedule(
     chosen.take("data.normalization", "data", "measured on the pictures")
 
 
-def _folder_name(data: Path | None) -> str:
-    name = "scenes" if data is None else data.expanduser().resolve().name
-    return f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', name) or 'pictures'}"
+def _folder_name(data: str | Path | None) -> str:
+    return f"runs/{SCENES if data is None else short_name(data)}"

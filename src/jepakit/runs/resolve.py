@@ -1,4 +1,4 @@
-"""From what was typed to a RunConfig: a file, words, a folder of pictures, or nothing at all."""
+"""From what was typed to a RunConfig: a file, words, pictures, or nothing at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from jepakit.core.distributed import Place
-from jepakit.runs.automatic import choose, held_out_part
+from jepakit.data.sources import build_source, guess_source
+from jepakit.runs.automatic import choose, held_out_part, written
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.reference_yaml import from_reference, is_reference
@@ -17,7 +18,7 @@ from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 
 
 def resolve(
-    config: Path | None, overrides: Sequence[str], data: Path | None, devices: Sequence[str]
+    config: Path | None, overrides: Sequence[str], data: str | Path | None, devices: Sequence[str]
 ) -> tuple[RunConfig, Table | None]:
     """The run's configuration, and the reasons for what was chosen automatically.
 
@@ -32,7 +33,8 @@ def resolve(
         content = read_yaml(config)
         if is_reference(content):
             if data is not None:  # takes the place of the file's own folders
-                content["data"] |= {"root_path": str(data.parent), "image_folder": data.name}
+                folder = Path(data)
+                content["data"] |= {"root_path": str(folder.parent), "image_folder": folder.name}
             num_processes = max(1, len(devices), Place.from_environment().world_size)
             content = from_reference(content, num_processes).model_dump(mode="json")
         elif data is not None:
@@ -41,7 +43,7 @@ def resolve(
 
 
 def resolve_training(
-    config: Path | None, overrides: Sequence[str], data: Path | None, devices: Sequence[str]
+    config: Path | None, overrides: Sequence[str], data: str | Path | None, devices: Sequence[str]
 ) -> tuple[RunConfig, Table | None]:
     """As `resolve`; but nothing is chosen anew for a run that has begun: it keeps its settings."""
     resolved, reasons = resolve(config, overrides, data, devices)
@@ -50,12 +52,10 @@ def resolve_training(
         return resolved, reasons
     content = read_yaml(begun)
     now = resolved.model_dump(mode="json")
-    before = content["data"]["source"]
-    if before["kind"] == now["data"]["source"]["kind"] == "folder":
-        before = {**before, "path": now["data"]["source"]["path"]}
-    else:
-        before = now["data"]["source"]
-    content["data"] |= {"source": before, "validation": now["data"]["validation"]}
+    source, before = now["data"]["source"], content["data"]["source"]
+    if source["kind"] == before["kind"] and "path" in source:
+        source = {**before, "path": source["path"]}
+    content["data"] |= {"source": source, "validation": now["data"]["validation"]}
     content |= {"folder": now["folder"], "devices": now["devices"]}
     return _finish(content, overrides, devices), None
 
@@ -74,13 +74,15 @@ def _finish(content: dict[str, Any], words: Sequence[str], devices: Sequence[str
     return check(RunConfig, content)
 
 
-def _with_pictures(content: Any, data: Path) -> Any:
-    """The section `data` with the pictures of another folder, read as the old ones were."""
+def _with_pictures(content: Any, data: str | Path) -> Any:
+    """The section `data` with other pictures, read as the old ones were if they are of a kind."""
     if not isinstance(content, dict):
         return content
-    source = content.get("source")
-    kept = source if isinstance(source, dict) and source.get("kind") == "folder" else {}
-    source = {**kept, "kind": "folder", "path": str(data), "split": None}
-    part = held_out_part(data.expanduser())
-    validation = {**source, "split": part} if part else None
-    return {**content, "source": source, "validation": validation}
+    before = content.get("source")
+    channels = before.get("channels", 3) if isinstance(before, dict) else 3
+    settings = guess_source(data, channels)
+    source, held_out = written(settings), held_out_part(data, build_source(settings))
+    if isinstance(before, dict) and before.get("kind") == source["kind"]:
+        kept = {**before, "split": None}
+        return {**content, "source": kept | source, "validation": held_out and kept | held_out}
+    return {**content, "source": source, "validation": held_out}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.runs import automatic
 from jepakit.runs.automatic import choose
 from jepakit.runs.config import RunConfig
@@ -89,7 +90,7 @@ def test_without_pictures_scenes_are_taken() -> None:
 def test_a_gpu_is_given_more_to_do(count: int, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(automatic, "choose_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr(automatic, "look_at", lambda source: (side, False))
-    monkeypatch.setattr(automatic.ProceduralScenes, "__len__", lambda self: count)
+    monkeypatch.setattr(ProceduralScenes, "__len__", lambda self: count)
     content, _ = choose(None, [])
     config = check(RunConfig, content)
     assert config.encoder.size == (None if side < 128 else config.encoder.size)

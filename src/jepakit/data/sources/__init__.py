@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from jepakit.data.sources.clevr import Clevr
-from jepakit.data.sources.guess import guess_parts, guess_source
+from jepakit.data.sources.guess import guess_parts, guess_source, short_name
 from jepakit.data.sources.image_folder import ImageFolder, find_splits
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.data.sources.source import BrokenPicture, Sample, Source
@@ -20,8 +20,10 @@ __all__ = [
     "SourceSettings",
     "build_source",
     "find_splits",
+    "guess_parts",
     "guess_source",
     "open_parts",
+    "short_name",
 ]
 
 SOURCES: dict[str, Any] = {
@@ -40,6 +42,6 @@ def build_source(settings: AnySettings) -> Source:
     return source
 
 
-def open_parts(path: Path, channels: int = 3) -> dict[str, Source]:
+def open_parts(text: str | Path, channels: int = 3) -> dict[str, Source]:
     """The labelled parts of a dataset of any layout by name, or "all" where it has no parts."""
-    return {name: build_source(part) for name, part in guess_parts(path, channels).items()}
+    return {name: build_source(part) for name, part in guess_parts(text, channels).items()}
