@@ -28,8 +28,8 @@ class TrainingStream:
     cut into `micro_batches` batches. Every epoch is a new order of all pictures; what does not
     fill a batch is left out. Without `total_steps` it never ends. Workers start once, for the
     whole run. A broken picture is replaced by another one and listed in `broken_file`; when they
-    are more than `max_broken_share` of all pictures, `ValueError` is raised. Use it in a `with`
-    block, or call `close`.
+    are more than `max_broken_share` of all pictures, `ValueError` is raised; `RunFailed`, if the
+    source cannot be read any more. Use it in a `with` block, or call `close`.
     """
 
     def __init__(

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from jepakit.core.errors import RunFailed
+
 # The parent decides what these mean: a worker that died of one would end the run at once.
 _SIGNALS_FOR_THE_PARENT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _stop: Event | None = None  # set in worker processes only
@@ -24,8 +26,9 @@ _stop: Event | None = None  # set in worker processes only
 class Workers(Iterator[Any]):
     """`dataset[key]` for every key, in order, computed ahead by `num_workers` processes.
 
-    Zero workers compute in this process. The processes start here, once. `close` ends them; so do
-    the end of this object, of the program, and of the parent process, even by SIGKILL.
+    Zero workers compute in this process. `RunFailed` is raised here as it was there. The processes
+    start here, once. `close` ends them; so do the end of this object, of the program, and of the
+    parent process, even by SIGKILL.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class Workers(Iterator[Any]):
             warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
             warnings.filterwarnings("ignore", ".*suggested max number of worker", UserWarning)
             loader = DataLoader(
-                dataset,
+                _Guarded(dataset),
                 batch_size=None,
                 sampler=keys,
                 collate_fn=_as_it_is,
@@ -54,13 +57,29 @@ class Workers(Iterator[Any]):
         atexit.register(self._closing)
 
     def __next__(self) -> Any:
-        return next(self._items)
+        item = next(self._items)
+        if isinstance(item, RunFailed):
+            raise item
+        return item
 
     def close(self) -> None:
         """End the processes, also in the middle of an item; nothing comes after."""
         atexit.unregister(self._closing)
         self._closing()
         self._items = iter(())
+
+
+class _Guarded(Dataset):
+    """Hands `RunFailed` over as an item: raised in a worker, it would come with a traceback."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self._dataset[key]
+        except RunFailed as error:
+            return error
 
 
 def is_stopping() -> bool:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 
+from jepakit.core.errors import RunFailed
 from jepakit.core.tensors import MaskIndices
 from jepakit.data.loader import TrainingStream, evaluation_loader
 from jepakit.data.sources.source import BrokenPicture, Sample, Source
@@ -206,6 +207,22 @@ def test_too_many_broken_pictures_stop_the_run(tmp_path, num_workers):
 def test_a_source_without_a_readable_picture_stops(share):
     with pytest.raises(ValueError, match="cannot be read"):
         _steps(source=Noise(50, broken=range(50)), max_broken_share=share, num_workers=1)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_source_that_is_gone_ends_it_with_one_sentence(num_workers):
+    class Gone(Noise):
+        def sample(self, index):
+            if index == 3:
+                raise RunFailed("the disk is gone: plug it in")
+            return super().sample(index)
+
+    with (
+        _stream(source=Gone(23), num_workers=num_workers) as stream,
+        pytest.raises(RunFailed) as caught,
+    ):
+        list(itertools.islice(stream, 6))
+    assert str(caught.value) == "the disk is gone: plug it in"
 
 
 def test_mostly_broken_at_the_start_stops_early():
