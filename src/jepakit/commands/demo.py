@@ -17,7 +17,7 @@ from jepakit.evaluation.questions import DEMO_QUESTIONS
 from jepakit.launch.local import num_cores
 from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
-from jepakit.runs.pictures import open_source
+from jepakit.runs.keeping import open_source
 from jepakit.runs.report import write_report
 from jepakit.runs.trained import open_trained
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml

@@ -18,7 +18,8 @@ from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
-from jepakit.runs.pictures import open_source, open_validation
+from jepakit.runs.keeping import open_source
+from jepakit.runs.pictures import open_validation
 from jepakit.runs.subjects import Candidate, open_candidates
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 

@@ -58,6 +58,13 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
+def all_memory(device: torch.device) -> int:
+    """Bytes that the device has (the host for CPU and MPS), free or not."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return psutil.virtual_memory().total
+
+
 def peak_memory(device: torch.device) -> int:
     """Most bytes used so far: by tensors on CUDA, by this whole process elsewhere."""
     if device.type == "cuda":

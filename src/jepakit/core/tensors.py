@@ -37,10 +37,12 @@ class MaskIndices:
 class Batch:
     """One micro-batch. `views` is uint8 as loaded and float32, normalised, once on the device.
 
+    Where the pictures stay on the device, `views` is loaded as plans: boxes and flips.
+
     `labels` is -1 where a picture has none. `indices` are the pictures' places in the source.
     """
 
-    views: Float[Tensor, "B C H W"] | UInt8[Tensor, "B C H W"]
+    views: Float[Tensor, "B C H W"] | UInt8[Tensor, "B C H W"] | Int[Tensor, "B 5"]
     masks: MaskIndices
     labels: Int[Tensor, " B"]
     indices: Int[Tensor, " B"]

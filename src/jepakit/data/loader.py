@@ -17,7 +17,7 @@ from jepakit.core.tensors import Batch
 from jepakit.data.broken_pictures import BrokenPictures
 from jepakit.data.micro_batches import DrawMasks, MicroBatches, Place
 from jepakit.data.sources.source import BrokenPicture, Source
-from jepakit.data.views import CentreView, RandomView, RepeatableView
+from jepakit.data.views import CentreView, PlannedView, RandomView, RepeatableView
 from jepakit.data.workers import Workers, is_stopping
 
 
@@ -35,7 +35,7 @@ class TrainingStream:
     def __init__(
         self,
         source: Source,
-        view: RandomView,
+        view: RandomView | PlannedView,
         masking: DrawMasks,
         *,
         seed: int,

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch, MaskIndices
 from jepakit.data.sources.source import BrokenPicture, Source
-from jepakit.data.views import RandomView
+from jepakit.data.views import PlannedView, RandomView
 from jepakit.data.workers import is_stopping
 
 DrawMasks = Callable[[int, BatchRandom], MaskIndices]  # a `Masking`
@@ -46,7 +46,7 @@ class MicroBatches(Dataset):
     def __init__(
         self,
         source: Source,
-        view: RandomView,
+        view: RandomView | PlannedView,
         masking: DrawMasks,
         seed: int,
         batch_size: int,
@@ -62,8 +62,7 @@ class MicroBatches(Dataset):
 
     def __getitem__(self, place: Place) -> Loaded:
         random = BatchRandom(self._seed, place.step, place.first)
-        shape = (self._micro_size, self._source.num_channels, *self._view.size)
-        views = torch.empty(shape, dtype=torch.uint8)
+        views = self._view.empty(self._micro_size, self._source.num_channels)
         indices = self._indices(place)
         labels = np.empty(self._micro_size, np.int64)
         broken: list[BrokenPicture] = []

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
@@ -67,9 +67,9 @@ class RandomView:
     def __call__(self, picture: Picture, random: np.random.Generator) -> UInt8[Tensor, "C H W"]:
         """A view of `size`, whose random numbers all come from `random`."""
         settings = self.settings
-        box = random_box(picture.size, settings.scale, self._aspect(), random)
+        box, flip = self.draw(picture.size, random)
         view = crop_and_resize(picture, box, settings.size, settings.interpolation)
-        if settings.flip and random.random() < settings.flip:
+        if flip:
             view = view.flip(-1)
         if settings.jitter:
             view = jitter(view, settings.jitter, random)
@@ -77,10 +77,40 @@ class RandomView:
             view = blur(view, random)
         return view
 
+    def draw(self, picture_size: tuple[int, int], random: np.random.Generator) -> tuple[Box, bool]:
+        """The random part of a view: what is cut out, and whether it is flipped."""
+        box = random_box(picture_size, self.settings.scale, self._aspect(), random)
+        return box, bool(self.settings.flip and random.random() < self.settings.flip)
+
+    def empty(self, num_views: int, num_channels: int) -> UInt8[Tensor, "B C H W"]:
+        """Room for so many views."""
+        return torch.empty((num_views, num_channels, *self.size), dtype=torch.uint8)
+
     def _aspect(self) -> tuple[float, float]:
         height, width = self.settings.size
         low, high = self.settings.aspect
         return low * width / height, high * width / height
+
+
+class PlannedView:
+    """The decisions of a `RandomView` without the pixels: top, left, height, width, flip."""
+
+    def __init__(self, settings: RandomView.Settings) -> None:
+        if settings.jitter or settings.blur:
+            raise ValueError(
+                "pictures that stay on the device are cut and flipped there, no more: set "
+                "data.view.jitter=0 data.view.blur=0, or data.keep_decoded=true"
+            )
+        self._view = RandomView(settings)
+
+    def __call__(self, picture: Picture, random: np.random.Generator) -> Int[Tensor, "5"]:
+        """The plan of the view that `RandomView` would give with the same `random`."""
+        box, flip = self._view.draw(picture.size, random)
+        return torch.tensor([*box, flip])
+
+    def empty(self, num_views: int, num_channels: int) -> Int[Tensor, "B 5"]:
+        """Room for so many plans."""
+        return torch.empty((num_views, 5), dtype=torch.int64)
 
 
 class RepeatableView:

@@ -10,17 +10,15 @@ from jepakit.core.checkpoint import CheckpointFolder, restore
 from jepakit.core.devices import choose_precision
 from jepakit.core.distributed import Place, check_same_step
 from jepakit.core.files import write_text
-from jepakit.data.loader import TrainingStream
 from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source
-from jepakit.data.views import RandomView
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
+from jepakit.runs.keeping import open_source, open_stream
 from jepakit.runs.networks import Networks, build_networks, choose_device_batch
 from jepakit.runs.pictures import (
     check_data,
     choose_num_workers,
-    open_source,
     open_statistics,
     open_validation,
     probe_pictures,
@@ -47,7 +45,7 @@ def assemble(
     """A trainer at the run's beginning, or where its newest checkpoint ends."""
     folder = RunFolder(config.folder)
     precision = choose_precision(device, config.precision)
-    source = open_source(config.data.source, config)
+    source = open_source(config.data.source, config, device)
     checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint)
     state = checkpoints.load_newest()
     check_data(config, state, source)
@@ -70,10 +68,11 @@ def assemble(
     if config.compile:
         objective.compile()
     num_workers = choose_num_workers(config, place, device)
-    stream = TrainingStream(
+    stream = open_stream(
         source,
-        RandomView(config.data.view),
-        networks.masking,
+        config,
+        device,
+        masking=networks.masking,
         seed=config.seed,
         batch_size=config.batch.size,
         rank=place.rank,

@@ -198,6 +198,8 @@ def _choose_schedule(
     chosen.take("encoder.initialisation", "fan_in", why)
     chosen.take("predictor.initialisation", "fan_in", why)
     chosen.take("data.normalization", "data", "measured on the pictures")
+    why = "pixels stay decoded, on disk or on a GPU, if a quarter of the memory has room for them"
+    chosen.take("data.keep_decoded", "auto", why)
 
 
 def _folder_name(data: str | Path | None) -> str:

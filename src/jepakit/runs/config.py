@@ -45,8 +45,13 @@ class DataSettings(Settings):
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="processes that load pictures"
     )
-    keep_decoded: bool = Field(
-        False, description="decode every picture once and keep the pixels on disk"
+    keep_decoded: Literal["auto", "device"] | bool = Field(
+        False,
+        description="true = decode once, to disk; device = keep all pixels there and cut views "
+        "there; auto = what keep_share has room for",
+    )
+    keep_share: float = Field(
+        0.25, gt=0, le=1, description="of the memory, for pixels: when auto keeps them"
     )
     max_broken_share: float = Field(
         0.01, ge=0, le=1, description="the run stops above this share of unreadable pictures"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 
@@ -14,30 +13,11 @@ from jepakit.core.distributed import Place
 from jepakit.core.randomness import generator
 from jepakit.data.loader import evaluation_loader
 from jepakit.data.normalization import Statistics, choose_statistics
-from jepakit.data.sources import Source, SourceSettings, build_source
-from jepakit.data.sources.decoded import DecodedSource
-from jepakit.data.sources.folder_index import cache_root
+from jepakit.data.sources import Source
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
+from jepakit.runs.keeping import open_source
 from jepakit.training.monitors import ProbePictures
-
-log = logging.getLogger(__name__)
-
-
-def open_source(settings: SourceSettings, config: RunConfig) -> Source:
-    """A source, with its pixels kept decoded if the config says so."""
-    source = build_source(settings)
-    if not config.data.keep_decoded:
-        return source
-    return DecodedSource(
-        source, cache_root() / "decoded", num_workers=os.cpu_count() or 1, progress=_tell
-    )
-
-
-def _tell(done: int, total: int) -> None:
-    """A line per tenth of the pictures."""
-    if done * 10 // total != (done - 1) * 10 // total:
-        log.info("decoding pictures once: %d of %d", done, total)
 
 
 def open_statistics(config: RunConfig, source: Source, folder: RunFolder) -> Statistics:

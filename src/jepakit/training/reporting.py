@@ -17,6 +17,7 @@ from jepakit.core.devices import Precision
 from jepakit.core.distributed import mean_over_processes
 from jepakit.core.tensors import Batch
 from jepakit.data.loader import TrainingStream
+from jepakit.data.resident import ResidentStream
 from jepakit.evaluation.features import evaluating
 from jepakit.objectives.objective import Objective, StepOutput
 from jepakit.training.metrics_log import MetricsLog
@@ -62,7 +63,7 @@ class Pace:
         self.begin, self.step = time.perf_counter(), step
         self.waited = 0.0
 
-    def timed(self, stream: TrainingStream) -> Iterator[tuple[Batch, ...]]:
+    def timed(self, stream: TrainingStream | ResidentStream) -> Iterator[tuple[Batch, ...]]:
         """The stream; the time that it takes to deliver counts as waiting."""
         batches = iter(stream)
         while True:

@@ -19,6 +19,7 @@ from jepakit.core.devices import Precision, autocast
 from jepakit.core.errors import RunFailed
 from jepakit.core.tensors import Batch
 from jepakit.data.loader import TrainingStream
+from jepakit.data.resident import ResidentStream
 from jepakit.data.sources.source import Source
 from jepakit.objectives.objective import Objective, StepOutput
 from jepakit.training.health import Health, NotFinite
@@ -42,7 +43,7 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     schedules: Schedules
     source: Source
-    stream: TrainingStream
+    stream: TrainingStream | ResidentStream
     pace: Pace
     normalise: Callable[[Tensor], Tensor]
     device: torch.device
