@@ -138,6 +138,24 @@ def bench_step(config: Config = None, words: Words = None, devices: Devices = No
     raise typer.Exit(run(path, settings, devices or []))
 
 
+@bench.command("data")
+def bench_data(
+    source: Annotated[str, typer.Argument(help="what --data takes", metavar="PICTURES")],
+    size: Annotated[int, typer.Option("--size", help="of the views, in pixels", min=8)] = 224,
+    pictures: Annotated[
+        int, typer.Option("--pictures", help="how many are chosen, at random", min=2)
+    ] = 512,
+    rounds: Annotated[int, typer.Option("--rounds", help="turns of each pipeline", min=1)] = 5,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="processes; default: one per core", min=1)
+    ] = None,
+) -> None:
+    """Loading pictures: images/s in every form, beside torchvision's usual pipeline."""
+    from jepakit.commands.bench_data import bench_data as run
+
+    raise typer.Exit(run(source, size, pictures, rounds, workers))
+
+
 @bench.command("masks")
 def bench_masks() -> None:
     """The mask samplers: time per image, and how often each row and column is seen."""

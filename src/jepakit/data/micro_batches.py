@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ class MicroBatches(Dataset):
         self, index: int, random: BatchRandom, position: int, broken: list[BrokenPicture]
     ) -> tuple[int, Tensor] | None:
         """A view of the picture, or of the first readable one of a few drawn for this position."""
-        for candidate in (index, *self._replacements(random, position)):
+        for candidate in chain((index,), self._replacements(random, position)):
             try:
                 picture = self._source.open(candidate)
                 return candidate, self._view(picture, random.sample("view", position))
