@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,9 +45,9 @@ def evaluate(
     evaluated, folder = evaluate_named(
         names, data, settings, out, lambda line: console.print(line, style="dim", highlight=False)
     )
-    command = "jepa evaluate " + " ".join(
-        [*words, *_option("--data", data), *_option("--tasks", tasks), *_option("--config", config)]
-    )
+    options = {"data": data, "tasks": tasks, "config": config, "seeds": seeds, "out": out}
+    given = [word for name, value in options.items() for word in _option(name, value)]
+    command = shlex.join(["jepa", "evaluate", *words, *given])
     write_evaluation(evaluated, settings, folder, command)
     comparison = evaluated.comparison
     console.print(comparison.table(main_columns(comparison)))
@@ -90,7 +91,7 @@ def _told_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _option(name: str, value: object) -> list[str]:
-    return [] if value is None else [name, str(value)]
+    return [] if value is None else [f"--{name}", str(value)]
 
 
 def _usual_folder(names: Sequence[str], first: Candidate, data: str | Path | None) -> Path:

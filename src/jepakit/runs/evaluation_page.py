@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from jepakit.data.loader import evaluation_loader
+from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.judgement import Judgement
 from jepakit.evaluation.questions import Question
 from jepakit.runs.evaluation import Evaluated
@@ -25,6 +26,7 @@ from jepakit.visualization import (
     write_page,
 )
 from jepakit.visualization.line_drawing import Line, draw_lines
+from jepakit.visualization.score_drawing import draw_scores
 
 NUM_MISTAKES = 12
 MOST_CLASSES = 40  # a larger confusion matrix cannot be read
@@ -70,7 +72,21 @@ def _scores(evaluated: Evaluated) -> list[Section]:
         for column in comparison.columns
     )
     table = Table(("score", *comparison.scores), rows, comparison.caption(), "Scores")
-    return [table, _verdict(evaluated)]
+    return [table, _drawn(comparison), _verdict(evaluated)]
+
+
+def _drawn(comparison: Comparison) -> Picture:
+    """The same scores as marks on one axis."""
+    percent = {
+        row: {_words(c): (100 * s.value, 100 * s.low, 100 * s.high) for c, s in scores.items()}
+        for row, scores in comparison.scores.items()
+    }
+    told = "; ".join(
+        f"{row}: " + ", ".join(f"{_words(c)} {s}" for c, s in scores.items())
+        for row, scores in comparison.scores.items()
+    )
+    drawing = draw_scores([_words(column) for column in comparison.columns], percent)
+    return Picture(drawing, told, "Percent; the bars are the intervals of the table")
 
 
 def _verdict(evaluated: Evaluated) -> Text:

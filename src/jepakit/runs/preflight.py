@@ -173,6 +173,6 @@ def time_needed(trainer: Trainer) -> Finding:
         f"{in_words(seconds * trainer.stream.steps_per_epoch)}, the run {in_words(seconds * total)}"
     )
     if wait > 0.05:
-        advice = f"{wait:.0%} of it waits for pictures, see data.num_workers"
+        advice = f"{wait:.0%} of it waits for pictures, see docs/guides/feeding-the-gpu.md"
         return Finding("time", "mind", f"{words}; {advice}")
     return Finding("time", "ok", words)

@@ -11,7 +11,7 @@ from jepakit.core.distributed import world_size
 
 
 class ProgressDisplay:
-    """A bar on a terminal; elsewhere a plain line now and then. Loss, images/s and time left."""
+    """A bar on a terminal; elsewhere a plain line now and then: loss, images/s, waiting, time."""
 
     seconds_between_lines = 15.0
 
@@ -22,7 +22,8 @@ class ProgressDisplay:
                 TextColumn("training"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} images/s  left"),
+                TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} images/s"),
+                TextColumn("waiting {task.fields[wait]:.0%}  left"),
                 TimeRemainingColumn(elapsed_when_finished=True),
                 console=console,
             )
@@ -36,7 +37,7 @@ class ProgressDisplay:
         if self.bar:
             self.bar.start()
             self.task = self.bar.add_task(
-                "", total=self.num_steps, completed=step, loss=float("nan"), rate=0.0
+                "", total=self.num_steps, completed=step, loss=float("nan"), rate=0.0, wait=0.0
             )
 
     def tick(self, step: int) -> None:
@@ -44,10 +45,10 @@ class ProgressDisplay:
         if self.bar:
             self.bar.update(self.task, completed=step)
 
-    def update(self, step: int, loss: float, rate: float) -> None:
-        """New numbers."""
+    def update(self, step: int, loss: float, rate: float, wait: float) -> None:
+        """New numbers; `wait` is the share of the time that went by waiting for pictures."""
         if self.bar:
-            self.bar.update(self.task, completed=step, loss=loss, rate=rate)
+            self.bar.update(self.task, completed=step, loss=loss, rate=rate, wait=wait)
             return
         now = time.monotonic()
         if now - self.last_line >= self.seconds_between_lines or step == self.num_steps:
@@ -55,7 +56,7 @@ class ProgressDisplay:
             left = (now - self.begin) / max(step - self.first, 1) * (self.num_steps - step)
             self.console.print(
                 f"step {step}/{self.num_steps}  loss {loss:.4f}  {rate:.0f} images/s"
-                f"{_processes()}  about {in_words(left)} left",
+                f"{_processes()}  {wait:.0%} waiting for pictures  about {in_words(left)} left",
                 highlight=False,
             )
 

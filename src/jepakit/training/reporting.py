@@ -125,7 +125,7 @@ class Reporter(Observer):
             self.rate, self.wait = self.pace.since_last(record.step)
             if self.metrics is not None:
                 self.write(record.step, numbers | {"throughput/images_per_second": self.rate})
-                self.display.update(record.step, numbers["loss"], self.rate)
+                self.display.update(record.step, numbers["loss"], self.rate, self.wait)
         if self.metrics is not None:
             self.display.tick(record.step)
             self.observe(record)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 # Colours are CSS variables of the page (light and dark); what follows the comma serves elsewhere.
 SERIES = ("#4f46e5", "#c2410c", "#0f766e", "#be185d", "#a16207", "#0369a1")
-_INK, _QUIET, _GRID = "var(--ink,#1c2030)", "var(--quiet,#5b6172)", "var(--rule,#d9dce5)"
+INK, _QUIET, GRID = "var(--ink,#1c2030)", "var(--quiet,#5b6172)", "var(--rule,#d9dce5)"
 _WARNING = "var(--warning,#b42318)"
 
 _WIDTH, _HEIGHT = 320, 210
@@ -143,29 +143,32 @@ def _axes(frame: _Frame) -> list[str]:
     for value in ticks(frame.low, frame.high):
         y = frame.y(value)
         parts.append(
-            f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" style="stroke:{_GRID}"/>'
-            + _text(compact(value), _LEFT - 6, y + 4, "end")
+            f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" style="stroke:{GRID}"/>'
+            + write_words(compact(value), _LEFT - 6, y + 4, "end")
         )
     below = frame.bottom + 16
     for step in ticks(0, max(frame.last_step, 1), most=4):
         if step == int(step) and frame.x(step) < _WIDTH - _RIGHT - 78:
-            parts.append(_text(compact(step), frame.x(step), below, "middle"))
+            parts.append(write_words(compact(step), frame.x(step), below, "middle"))
     last = f"step {compact(frame.last_step)}"
-    return [*parts, _text(last, _WIDTH - _RIGHT, below, "end")]
+    return [*parts, write_words(last, _WIDTH - _RIGHT, below, "end")]
 
 
 def _heading(title: str, lines: Sequence[Line]) -> list[str]:
-    parts = [_text(title, 2, 15, colour=_INK, bold=True, size=13)]
+    parts = [write_words(title, 2, 15, colour=INK, bold=True, size=13)]
     lasts = [line.values[-1] for line in lines]
     if len(lines) == 1:
-        colour = _INK if math.isfinite(lasts[0]) else _WARNING
-        return [*parts, _text(compact(lasts[0]), _WIDTH - _RIGHT, 15, "end", colour, True, 13)]
+        colour = INK if math.isfinite(lasts[0]) else _WARNING
+        return [
+            *parts,
+            write_words(compact(lasts[0]), _WIDTH - _RIGHT, 15, "end", colour, True, 13),
+        ]
     columns = _legend_columns(lines)
     for index, (line, last) in enumerate(zip(lines, lasts, strict=True)):
         x, y = 2 + _WIDTH / columns * (index % columns), 33 + 16 * (index // columns)
         parts.append(
-            f'<path d="M{x:.1f} {y - 4}h12" style="stroke:{_colour(index)};stroke-width:3"/>'
-            + _text(f"{line.name} {compact(last)}", x + 16, y)
+            f'<path d="M{x:.1f} {y - 4}h12" style="stroke:{series_colour(index)};stroke-width:3"/>'
+            + write_words(f"{line.name} {compact(last)}", x + 16, y)
         )
     return parts
 
@@ -187,7 +190,7 @@ def _path(bins: _Bins, frame: _Frame, index: int) -> list[str]:
         alone = not before[place] and not after[place]
         if alone or len(finite) <= _MARKED:
             dots.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>')
-    colour = _colour(index)
+    colour = series_colour(index)
     line = (
         f'<path d="{"".join(path)}" fill="none" '
         f'style="stroke:{colour};stroke-width:1.8;stroke-linejoin:round"/>'
@@ -207,7 +210,7 @@ def _band(bins: _Bins, frame: _Frame, index: int) -> list[str]:
     there = [f"{x:.1f} {high:.1f}" for x, _, high in kept]
     back = [f"{x:.1f} {low:.1f}" for x, low, _ in reversed(kept)]
     outline = "L".join(there + back)
-    return [f'<path d="M{outline}Z" style="fill:{_colour(index)};opacity:.16"/>']
+    return [f'<path d="M{outline}Z" style="fill:{series_colour(index)};opacity:.16"/>']
 
 
 def _warnings(binned: Iterable[_Bins], frame: _Frame) -> list[str]:
@@ -220,11 +223,11 @@ def _warnings(binned: Iterable[_Bins], frame: _Frame) -> list[str]:
     words_at = min(places[0] - 2, _WIDTH - _RIGHT - 50)
     return [
         f'<path d="{bar}" style="stroke:{_WARNING};stroke-width:4"/>',
-        _text("not finite", words_at, y - 6, colour=_WARNING),
+        write_words("not finite", words_at, y - 6, colour=_WARNING),
     ]
 
 
-def _text(
+def write_words(
     words: str,
     x: float | int,
     y: float | int,
@@ -233,6 +236,7 @@ def _text(
     bold: bool = False,
     size: int = 11,
 ) -> str:
+    """Text at a place; `anchor` is start, middle or end."""
     weight = ";font-weight:650" if bold else ""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
@@ -240,6 +244,7 @@ def _text(
     )
 
 
-def _colour(index: int) -> str:
+def series_colour(index: int) -> str:
+    """The colour of the line or mark number `index`."""
     place = index % len(SERIES)
     return f"var(--series-{place + 1},{SERIES[place]})"

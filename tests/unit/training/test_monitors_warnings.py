@@ -332,7 +332,7 @@ def test_waiting_for_pictures_names_the_setting(monkeypatch):
     (sentence,) = sentences(monitor, slow)
     assert sentence == "31 % of the time goes by waiting for pictures: set data.num_workers=4."
     monitor.num_workers = 8
-    assert "store the pictures smaller" in sentences(monitor, slow)[0]
+    assert "jepa pack" in sentences(monitor, slow)[0]
 
 
 def test_quick_pictures_are_not_spoken_of():

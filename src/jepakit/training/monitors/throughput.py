@@ -70,6 +70,7 @@ class Throughput(Monitor):
         advice = (
             f"set data.num_workers={more}"
             if more > self.num_workers
-            else "store the pictures smaller, every core is decoding already"
+            else "every core is decoding already, so store them smaller with `jepa pack`, or set "
+            "data.keep_decoded=auto"
         )
         return [f"{100 * wait:.0f} % of the time goes by waiting for pictures: {advice}."]
