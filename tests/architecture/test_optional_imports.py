@@ -22,6 +22,10 @@ SOURCE = ROOT / "src" / "jepakit"
 # The one file that may touch each optional package; it imports it where it needs it.
 ADAPTERS = {
     "tifffile": "data/sources/picture_files.py",
+    "datasets": "data/sources/huggingface_opening.py",
+    "huggingface_hub": "data/sources/huggingface_opening.py",  # comes with datasets
+    "pyarrow": "data/sources/parquet_files.py",  # comes with datasets
+    "fsspec": "data/sources/parquet_files.py",  # comes with datasets
     "wandb": "training/metrics_log.py",
     "submitit": "launch/slurm.py",
     "transformers": "pretrained/huggingface.py",

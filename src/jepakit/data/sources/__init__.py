@@ -5,12 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from jepakit.data.sources.clevr import Clevr
 from jepakit.data.sources.guess import guess_parts, guess_source, short_name
-from jepakit.data.sources.image_folder import ImageFolder, find_splits
-from jepakit.data.sources.procedural_scenes import ProceduralScenes
+from jepakit.data.sources.image_folder import find_splits
+from jepakit.data.sources.kinds import KINDS, UnmixedSettings
+from jepakit.data.sources.mixed import Mixed
 from jepakit.data.sources.source import BrokenPicture, Sample, Source
-from jepakit.data.sources.table import Table
 
 __all__ = [
     "SOURCES",
@@ -26,13 +25,8 @@ __all__ = [
     "short_name",
 ]
 
-SOURCES: dict[str, Any] = {
-    "folder": ImageFolder,
-    "scenes": ProceduralScenes,
-    "clevr": Clevr,
-    "table": Table,
-}
-AnySettings = ImageFolder.Settings | ProceduralScenes.Settings | Clevr.Settings | Table.Settings
+SOURCES: dict[str, Any] = {**KINDS, "mixed": Mixed}
+AnySettings = UnmixedSettings | Mixed.Settings
 SourceSettings = Annotated[AnySettings, Field(discriminator="kind")]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int
 from torch.utils.data import Dataset
 
 from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Sample, Source
@@ -86,6 +87,14 @@ class DecodedSource(Source):
 
     def fingerprint(self) -> str:
         return self._places_file.stem
+
+    @property
+    def pictures_per_epoch(self) -> int:
+        return self._source.pictures_per_epoch
+
+    def order(self, seed: int, epoch: int) -> Int[np.ndarray, " N"]:
+        """The source's own: it may mix."""
+        return self._source.order(seed, epoch)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_pixels": None}  # every process opens the file itself

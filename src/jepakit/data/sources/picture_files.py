@@ -72,9 +72,9 @@ def open_picture(stored: Stored, name: str, how: Decoding) -> Picture:
     """
     with _broken_if_it_fails(name):
         if stored.suffix == ARRAY_SUFFIX:
-            return Pixels(_fit_array(_read_npy(stored.content, how), how))
+            return Pixels(fit_array(_read_npy(stored.content, how), how))
         if stored.suffix in TIFF_SUFFIXES and (how.channels not in _MODE_OF_CHANNELS or how.values):
-            return Pixels(_fit_array(_read_tiff_stack(stored.content, how), how))
+            return Pixels(fit_array(_read_tiff_stack(stored.content, how), how))
         return _open_with_pil(stored, name, how)
 
 
@@ -100,13 +100,13 @@ def _open_with_pil(stored: Stored, name: str, how: Decoding) -> Picture:
     except UnidentifiedImageError:
         if stored.suffix not in TIFF_SUFFIXES:
             raise
-        return Pixels(_fit_array(_read_tiff_stack(stored.content, how), how))
+        return Pixels(fit_array(_read_tiff_stack(stored.content, how), how))
     _check_size(image.height, image.width, how.max_pixels)
     is_plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
     if is_plain_jpeg and how.channels in _JPEG_MODES and _decode_jpeg_operator:
         return _Jpeg(stored.content, image, name, how.channels)
     image.load()
-    return Pixels(_fit_image(ImageOps.exif_transpose(image), how.channels))
+    return Pixels(fit_image(ImageOps.exif_transpose(image), how.channels))
 
 
 class _Jpeg(Picture):
@@ -146,7 +146,7 @@ class _Jpeg(Picture):
         with _broken_if_it_fails(self._name):
             image = Image.open(io.BytesIO(self._content), formats=("JPEG", "MPO"))
             image.draft(None, (image.width // scale, image.height // scale))
-            return _fit_image(ImageOps.exif_transpose(image), self._channels)
+            return fit_image(ImageOps.exif_transpose(image), self._channels)
 
 
 def _check_size(height: int, width: int, max_pixels: int) -> None:
@@ -158,7 +158,8 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
         raise ValueError("the picture is empty")
 
 
-def _fit_image(image: Image.Image, num_channels: int) -> np.ndarray:
+def fit_image(image: Image.Image, num_channels: int) -> UInt8[np.ndarray, "H W C"]:
+    """An upright picture of PIL in the wanted channels, as `open_picture` converts them."""
     if num_channels not in _MODE_OF_CHANNELS:
         raise ValueError(
             f"a {image.mode} picture where channels={num_channels} "
@@ -193,16 +194,16 @@ def _to_8_bits(array: np.ndarray, values: tuple[float, float] | None = None) -> 
     return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def _fit_array(array: np.ndarray, how: Decoding) -> np.ndarray:
-    """From H W or H W C to the wanted channels."""
+def fit_array(array: np.ndarray, how: Decoding) -> UInt8[np.ndarray, "H W C"]:
+    """From H W or H W C of any values to 8 bits and the wanted channels; else `ValueError`."""
     array = _to_8_bits(array.reshape(*array.shape[:2], -1), how.values)
     if array.shape[2] == how.channels:
         return np.ascontiguousarray(array)
     image = np.ascontiguousarray(array[:, :, 0] if array.shape[2] == 1 else array)
-    return _fit_image(Image.fromarray(image), how.channels)
+    return fit_image(Image.fromarray(image), how.channels)
 
 
-def _check_array(height: int, width: int, found: int, how: Decoding) -> None:
+def check_array(height: int, width: int, found: int, how: Decoding) -> None:
     """Before the pixels are read."""
     _check_size(height, width, how.max_pixels)
     both_are_usual = found in _MODE_OF_CHANNELS and how.channels in _MODE_OF_CHANNELS
@@ -222,7 +223,7 @@ def _read_npy(content: bytes | memoryview, how: Decoding) -> np.ndarray:
             f"{dtype} values have no fixed range: store uint8 or uint16, or set "
             "data.source.values=[LOW,HIGH]"
         )
-    _check_array(shape[0], shape[1], shape[2] if len(shape) == 3 else 1, how)
+    check_array(shape[0], shape[1], shape[2] if len(shape) == 3 else 1, how)
     size = int(np.prod(shape))
     flat = np.frombuffer(content, dtype, size, offset=start + length)
     return flat.reshape(shape, order="F" if in_columns else "C")
@@ -249,5 +250,5 @@ def _read_tiff_stack(content: bytes | memoryview, how: Decoding) -> np.ndarray:
         if not {"Y", "X"} <= sizes.keys() or len(others) > 1:
             raise ValueError(f"axes {series.axes} are not one picture with channels")
         found = sizes[others[0]] if others else 1
-        _check_array(sizes["Y"], sizes["X"], found, how)
+        check_array(sizes["Y"], sizes["X"], found, how)
         return series.asarray().transpose([series.axes.index(axis) for axis in ("Y", "X", *others)])

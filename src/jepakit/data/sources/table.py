@@ -1,4 +1,4 @@
-"""Pictures named by a CSV table: with classes, yes-no questions, or quantities."""
+"""Pictures named by a CSV or Parquet table: with classes, yes-no questions, or quantities."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Table(StoredSource):
         """Where the table is, and what its columns mean; columns not given are guessed."""
 
         kind: Literal["table"] = "table"
-        path: Path = Field(description="CSV file with a line of column names")
+        path: Path = Field(description="CSV file with a line of column names, or Parquet")
         folder: Path | None = Field(
             default=None, description="where the paths begin; null = the table's folder"
         )
@@ -170,7 +170,7 @@ def _check_unique(cells: Cells, names: list[str]) -> None:
     for line, name in zip(cells.lines, names, strict=True):
         if name in seen:
             raise ValueError(
-                f"{cells.file}, lines {seen[name]} and {line} both name {name}: remove one of them"
+                f"{cells.file}, {cells.unit}s {seen[name]} and {line} both name {name}: remove one"
             )
         seen[name] = line
 
@@ -188,7 +188,7 @@ def _sizes(cells: Cells, names: list[str], chosen: list[int], folder: Path) -> l
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(chosen)} pictures of {cells.file} are not in {folder}, e.g. "
-            f"{names[missing[0]]!r} of line {cells.lines[missing[0]]}: set folder to where the "
+            f"{names[missing[0]]!r} of {cells.unit} {cells.lines[missing[0]]}: set folder to where the "
             "paths begin"
         )
     return sizes

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jepakit.data.sources.parquet_files import read_texts
 from jepakit.data.sources.picture_files import SUFFIXES
 
 YES_NO = ("no", "yes")
@@ -27,6 +28,7 @@ class Cells:
     file: Path
     columns: dict[str, list[str]]
     lines: list[int]  # of the file, for each row
+    unit: str = "line"  # what `lines` counts
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -61,9 +63,27 @@ class Target:
 
 
 def read_cells(file: Path) -> Cells:
-    """Read a table separated by commas, semicolons or tabs. `ValueError` says what is wrong."""
+    """Read a table: text with commas, semicolons or tabs between the cells, or Parquet.
+
+    `ValueError` says what is wrong.
+    """
     if not file.is_file():
-        raise ValueError(f"there is no table {file}: set --data to a .csv file")
+        raise ValueError(f"there is no table {file}: set --data to a .csv or .parquet file")
+    return _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file)
+
+
+def _read_parquet(file: Path) -> Cells:
+    columns = read_texts(file)
+    rows = next(iter(columns.values()), [])
+    if not rows:
+        raise ValueError(
+            f"{file} has no rows with paths of pictures: where it holds the pictures themselves, "
+            "set data.source.kind=huggingface"
+        )
+    return Cells(file, columns, list(range(1, len(rows) + 1)), "row")
+
+
+def _read_csv(file: Path) -> Cells:
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             header_line = text.readline()
@@ -120,12 +140,13 @@ def find_roles(
 def read_target(cells: Cells, name: str, setting: str, as_class: bool = False) -> Target:
     """A column's labels: yes or no if it holds only 0 and 1, numbers, or else classes."""
     column = cells.column(name, setting)
-    for line, cell in zip(cells.lines, column, strict=True):
-        if cell == "" or (_is_number(cell) and not math.isfinite(float(cell))):
-            raise ValueError(
-                f"{cells.file}, line {line}: {name} is missing: fill it in, remove the line, or "
-                f"leave the column out with {setting}"
-            )
+    holes = [line for line, cell in zip(cells.lines, column, strict=True) if _is_hole(cell)]
+    if holes:
+        raise ValueError(
+            f"{cells.file}, {cells.unit} {holes[0]}: {name} is missing: fill it in, remove the "
+            f"{cells.unit}, or leave the column out with {setting} ({len(holes)} of {len(cells)} "
+            "pictures have none)"
+        )
     if as_class or not _are_numbers(column):
         classes = tuple(sorted(set(column), key=_by_number))
         places = {value: place for place, value in enumerate(classes)}
@@ -163,6 +184,10 @@ def _find_split(cells: Cells, picture: str) -> str | None:
 def _may_be_target(column: Sequence[str]) -> bool:
     filled = [cell for cell in column if cell]
     return _are_numbers(filled) or len(set(filled)) <= _MOST_CLASSES_PER_ROW * len(column)
+
+
+def _is_hole(cell: str) -> bool:
+    return cell == "" or (_is_number(cell) and not math.isfinite(float(cell)))
 
 
 def _is_number(cell: str) -> bool:

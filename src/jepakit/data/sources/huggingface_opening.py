@@ -1,0 +1,183 @@
+"""Finds Hugging Face data sets, on this machine or on the Hub, with the package datasets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jepakit.core.errors import RunFailed
+
+_SECONDS_TO_ANSWER = 10.0
+_LOCAL_ENDINGS = (".parquet", ".arrow")
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_OTHER_NAMES = {"val": ("validation", "valid", "dev"), "validation": ("val", "valid", "dev")}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the settings ask for."""
+
+    path: str
+    name: str | None
+    revision: str | None
+    split: str | None
+
+    @property
+    def local(self) -> Path | None:
+        """The file or folder on this machine; None: a URL, or a name on the Hub."""
+        path = Path(self.path).expanduser()
+        if "://" in self.path:
+            return None
+        if path.exists():
+            return path
+        if path.is_absolute() or path.suffix in _LOCAL_ENDINGS or not _is_hub_name(self.path):
+            raise ValueError(
+                f"there is no {path}: set data.source.path to a file, a folder or a name on the Hub"
+            )
+        return None
+
+
+def open_mapped(wanted: Wanted) -> tuple[Any, str]:
+    """A `datasets.Dataset` on this machine, downloaded if need be, and the part that it is."""
+    datasets = _datasets()
+    local = wanted.local
+    with _told_in_a_sentence(wanted, datasets):
+        if local and local.suffix == ".arrow":
+            found = {"train": datasets.Dataset.from_file(str(local))}
+        elif local and any((local / f).is_file() for f in ("state.json", "dataset_dict.json")):
+            found = datasets.load_from_disk(str(local))
+        else:
+            found = datasets.load_dataset(**_loading(wanted))
+    if not isinstance(found, Mapping):
+        return found, str(found.split or "all")
+    part = choose_part(list(found), wanted)
+    return found[part], part
+
+
+def find_parquet(wanted: Wanted) -> tuple[list[str], str]:
+    """Paths or URLs of the Parquet files of a part, and the part's name."""
+    datasets = _datasets()
+    if wanted.path.endswith(".parquet"):
+        local = wanted.local
+        choose_part(["train"], wanted)
+        return [str(local) if local else wanted.path], "train"
+    with _told_in_a_sentence(wanted, datasets):
+        builder = datasets.load_dataset_builder(**_loading(wanted))
+    files = builder.config.data_files or {}
+    part = choose_part(list(files), wanted) if files else ""
+    found = [str(file) for file in files.get(part, ())]
+    if not found or not all(file.endswith(".parquet") for file in found):
+        raise ValueError(
+            f"{wanted.path} is not stored as Parquet files, which alone can be streamed: set "
+            "data.source.streaming=false"
+        )
+    return found, part
+
+
+def features_of(schema: Any) -> dict[str, Any]:
+    """The description of the columns of Parquet files."""
+    found: dict[str, Any] = _datasets().Features.from_arrow_schema(schema).to_dict()
+    return found
+
+
+def undecoded(dataset: Any, column: str) -> Any:
+    """The column alone; of a picture the file, not the pixels."""
+    datasets = _datasets()
+    if isinstance(dataset.features[column], datasets.Image):
+        dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    return dataset.select_columns([column])
+
+
+def choose_part(names: Sequence[str], wanted: Wanted) -> str:
+    """The part that is asked for, or train, or the only one."""
+    if wanted.split is None:
+        if "train" in names or len(names) == 1:
+            return "train" if "train" in names else names[0]
+        raise ValueError(f"{wanted.path} has the parts {', '.join(names)}: set data.source.split")
+    for name in (wanted.split, *_OTHER_NAMES.get(wanted.split, ())):
+        if name in names:
+            return name
+    raise ValueError(
+        f"{wanted.path} has no part {wanted.split!r}: set data.source.split to one of: "
+        f"{', '.join(names)}"
+    )
+
+
+def _is_hub_name(path: str) -> bool:
+    return bool(_HUB_NAME.fullmatch(path))
+
+
+def _loading(wanted: Wanted) -> dict[str, Any]:
+    """The arguments of `load_dataset` and `load_dataset_builder`."""
+    if wanted.path.endswith(".parquet"):
+        return {"path": "parquet", "data_files": str(wanted.local or wanted.path)}
+    arguments: dict[str, Any] = {"path": str(wanted.local or wanted.path), "name": wanted.name}
+    return arguments if wanted.local else {**arguments, "revision": wanted.revision}
+
+
+@contextmanager
+def _told_in_a_sentence(wanted: Wanted, datasets: Any) -> Iterator[None]:
+    on_hub = wanted.local is None and "://" not in wanted.path
+    is_reached = not on_hub or _hub_answers(wanted)
+    try:
+        with nullcontext() if is_reached else _offline(datasets):
+            yield
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        if not is_reached:
+            raise RunFailed(
+                f"{wanted.path} is neither here nor among the data sets downloaded before, and the "
+                "Hugging Face Hub cannot be reached: check data.source.path or the network"
+            ) from None
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{wanted.path} cannot be opened: {reason}") from None
+
+
+def _hub_answers(wanted: Wanted) -> bool:
+    """Whether the Hub is there: the package itself would try for half a minute."""
+    import huggingface_hub
+
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        huggingface_hub.HfApi().dataset_info(
+            wanted.path, revision=wanted.revision, timeout=_SECONDS_TO_ANSWER
+        )
+    except huggingface_hub.errors.HfHubHTTPError as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        raise ValueError(
+            f"there is no file or folder {wanted.path}, and the Hugging Face Hub does not give out "
+            f"a data set of that name ({reason}): check data.source.path, or run `hf auth login`"
+        ) from None
+    except Exception:  # noqa: BLE001 - the Hub's client changed its errors more than once
+        return False
+    return True
+
+
+@contextmanager
+def _offline(datasets: Any) -> Iterator[None]:
+    """Only what was downloaded before is looked for."""
+    import huggingface_hub
+
+    places = (huggingface_hub.constants, datasets.config)
+    before = [place.HF_HUB_OFFLINE for place in places]
+    for place in places:
+        place.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(
+            "data.source.kind=huggingface needs the package datasets: pip install 'jepakit[hub]'"
+        ) from None
+    return datasets

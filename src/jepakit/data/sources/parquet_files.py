@@ -1,0 +1,203 @@
+"""Reads Parquet files: whole columns at once, or row groups when one of their rows is asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from jepakit.core.errors import RunFailed
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_NUM_TRIES = 4
+_SECONDS_BETWEEN = 1.0  # before the second try; four times as long before each further one
+_NUM_AT_ONCE = 16  # footers
+_TOLD_EVERY = 10.0  # seconds
+
+
+def read_texts(file: Path) -> dict[str, list[str]]:
+    """The columns of single values of a table, as text; empty where there is none."""
+    pyarrow = _pyarrow()
+    try:
+        table = pyarrow.parquet.read_table(file)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{file} is not a Parquet file ({_line(error)}): write it anew") from None
+    return {
+        name: [_text(value) for value in table[name].to_pylist()]
+        for name in table.column_names
+        if not pyarrow.types.is_nested(table[name].type) and "binary" not in str(table[name].type)
+    }
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Where some successive rows are."""
+
+    file: int  # place in the list of files
+    number: int  # within the file
+    num_rows: int
+    num_bytes: int
+
+
+class ParquetRows:
+    """The rows of Parquet files, local or at URLs, by their place in all of them together.
+
+    What is read is a row group, of which each process keeps the last `num_kept`.
+    """
+
+    def __init__(self, files: Sequence[str], num_kept: int) -> None:
+        _pyarrow()
+        self.files = tuple(files)
+        self._num_kept = num_kept
+        self.groups, self.schema = _read_footers(self.files)
+        self.starts = np.cumsum([0, *(group.num_rows for group in self.groups)])
+        self._forget()
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def cell(self, index: int, column: str, columns: Sequence[str]) -> Any:
+        """One cell as a Python object; `columns` are read where the row group is not kept yet.
+
+        Raises `RunFailed` if a file cannot be reached any more, and `ValueError` if it is damaged.
+        """
+        group = int(np.searchsorted(self.starts, index, side="right")) - 1
+        table = self._table(group, column, tuple(columns))
+        return table[column][index - int(self.starts[group])].as_py()
+
+    def column(self, name: str) -> list[Any]:
+        """All values of a column."""
+        values: list[Any] = []
+        told = time.monotonic()
+        for number, group in enumerate(self.groups):
+            values += self._read(group, (name,))[name].to_pylist()
+            if time.monotonic() - told > _TOLD_EVERY:
+                told = time.monotonic()
+                _log.info("reading column %s: %d of %d rows", name, len(values), len(self))
+            if number + 1 == len(self.groups) or self.groups[number + 1].file != group.file:
+                self._handles.pop(group.file, None)
+        return values
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": OrderedDict(), "_handles": {}, "_process": -1}
+
+    def _forget(self) -> None:
+        """Other processes' files and threads are of no use here."""
+        self._kept: OrderedDict[tuple[int, tuple[str, ...]], Any] = OrderedDict()
+        self._handles: dict[int, Any] = {}
+        self._process = os.getpid()
+
+    def _table(self, group: int, column: str, columns: tuple[str, ...]) -> Any:
+        if self._process != os.getpid():
+            self._forget()
+        key = next((key for key in self._kept if key[0] == group and column in key[1]), None)
+        if key is None:
+            key = (group, columns)
+            self._kept[key] = self._read(self.groups[group], columns)
+            while len(self._kept) > self._num_kept:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _read(self, group: RowGroup, columns: tuple[str, ...]) -> Any:
+        def read() -> Any:
+            if group.file not in self._handles:
+                if len(self._handles) >= self._num_kept:
+                    self._handles.pop(next(iter(self._handles)))
+                self._handles[group.file] = _open(self.files[group.file])
+            file = self._handles[group.file]
+            return file.read_row_group(group.number, columns=list(columns), use_threads=False)
+
+        return _try_again(read, self.files[group.file], self._handles.clear)
+
+
+def _read_footers(files: Sequence[str]) -> tuple[tuple[RowGroup, ...], Any]:
+    """The row groups of all files, and the schema that they share."""
+    told = time.monotonic()
+    groups: list[RowGroup] = []
+    schema: Any = None
+    with ThreadPoolExecutor(_NUM_AT_ONCE) as threads:
+        for number, (metadata, own) in enumerate(threads.map(_footer, files)):
+            if schema is None:
+                schema = own
+            elif own.names != schema.names:
+                raise ValueError(
+                    f"{files[number]} has other columns than {files[0]}: {', '.join(own.names)}"
+                )
+            for place in range(metadata.num_row_groups):
+                group = metadata.row_group(place)
+                groups.append(RowGroup(number, place, group.num_rows, group.total_byte_size))
+            if time.monotonic() - told > _TOLD_EVERY:
+                told = time.monotonic()
+                _log.info("looking at %d of %d Parquet files", number + 1, len(files))
+    return tuple(groups), schema
+
+
+def _footer(file: str) -> tuple[Any, Any]:
+    def read() -> tuple[Any, Any]:
+        with _open(file) as opened:
+            return opened.metadata, opened.schema_arrow
+
+    return _try_again(read, file)
+
+
+def _open(file: str) -> Any:
+    """A Parquet file at a path or URL. What is read from a URL is only what is asked for."""
+    pyarrow = _pyarrow()
+    if "://" not in file:
+        return pyarrow.parquet.ParquetFile(file, memory_map=True)
+    try:
+        from fsspec.core import url_to_fs
+
+        system, path = url_to_fs(file)
+    except ImportError as error:
+        raise ValueError(f"{file} needs more packages: pip install 'jepakit[hub]'") from error
+    # Small requests, because Parquet knows what it wants: nothing is read ahead.
+    opened = system.open(path, "rb", cache_type="none")
+    return pyarrow.parquet.ParquetFile(opened, pre_buffer=True)
+
+
+def _try_again(read: Callable[[], _T], file: str, forget: Callable[[], None] = lambda: None) -> _T:
+    """A network that is gone for a moment shall not end a run of days."""
+    pyarrow = _pyarrow()
+    for number in range(_NUM_TRIES if "://" in file else 1):
+        if number:
+            time.sleep(_SECONDS_BETWEEN * 4 ** (number - 1))
+        try:
+            return read()
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(f"{file} is not a Parquet file, or damaged: {_line(error)}") from None
+        except FileNotFoundError as error:
+            raise RunFailed(f"{file} is not there (any more)") from error
+        except Exception as error:  # noqa: BLE001 - every file system has errors of its own
+            reason = error
+            forget()
+    raise RunFailed(f"{file} cannot be read ({_line(reason)}): check the network, then continue")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value).strip()
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ValueError("Parquet files need pyarrow: pip install 'jepakit[hub]'") from None
+    return pyarrow
