@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from jepakit.data.sources import (
     guess_source,
     short_name,
 )
+from jepakit.data.sources.guess import SCENES
 from jepakit.data.sources.stored import StoredSource
+from jepakit.runs.yaml_file import check
 
 NUM_LOOKED_AT = 64
-SCENES = "scenes"
 _HELD_OUT = ("val", "test")
+S = TypeVar("S", bound=BaseModel)
+RGB = 3  # channels
 FEWEST = 2  # pictures; fewer cannot differ from each other
 FEW, MANY = 100_000, 500_000  # pictures: below FEW the data is small, above MANY it is large
 
@@ -61,25 +64,26 @@ class Choices:
 def choose(
     data: str | Path | None,
     devices: Sequence[str],
-    epochs: float | None = None,
+    said: Mapping[str, Any] | None = None,
     given: Sequence[str] = (),
 ) -> tuple[dict[str, Any], Table]:
     """Settings for the pictures named (without any: procedural scenes).
 
-    `epochs`, if they are known already, decide on the schedule. The table leaves out what is
-    `given`: names of settings in the user's own words.
+    What is `said` already, in the form of a YAML file, decides on the rest: how the source is read,
+    and for how many epochs. The table leaves out what is `given`: names of settings.
     """
+    said = said or {}
     chosen = Choices()
     device = choose_device(devices[0] if devices else "auto")
-    source = _choose_source(chosen, data)
+    source = _choose_source(chosen, data, _section(said, "data", "source"))
     if len(source) < FEWEST:
         raise ValueError(f"{data} holds {len(source)} picture: add some, {FEWEST} are the fewest")
     shorter, grey = look_at(source)
-    if grey and isinstance(source, StoredSource):
+    if grey and source.num_channels == RGB and isinstance(source, StoredSource):
         chosen.take("data.source.channels", 1, "all pictures looked at are grey")
-    _choose_held_out(chosen, data, source)
+    _choose_held_out(chosen, data, source, _section(said, "data", "source"))
     _choose_size(chosen, shorter, len(source), device)
-    _choose_schedule(chosen, len(source), device, epochs)
+    _choose_schedule(chosen, len(source), device, _epochs(said))
     chosen.take("folder", _folder_name(data), "continue with the same command")
     return chosen.content, chosen.table(given)
 
@@ -103,9 +107,12 @@ def look_at(source: Source) -> tuple[int, bool]:
     return int(np.median(sides)), grey
 
 
-def held_out_part(data: str | Path, source: Source) -> dict[str, Any] | None:
+def held_out_part(
+    data: str | Path, source: Source, said: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Settings of the part beside the training part that has its classes; None without one."""
-    parts = guess_parts(data, source.num_channels)
+    found = guess_parts(data, source.num_channels)
+    parts = {name: as_said(part, {**(said or {}), "split": name}) for name, part in found.items()}
     for name in [kind for kind in _HELD_OUT if kind in parts]:
         try:
             part = build_source(parts[name])
@@ -122,24 +129,44 @@ def written(settings: BaseModel) -> dict[str, Any]:
     return kind | settings.model_dump(mode="json", exclude_defaults=True)
 
 
-def _choose_source(chosen: Choices, data: str | Path | None) -> Source:
+def as_said(settings: S, said: Mapping[str, Any]) -> S:
+    """The settings with what was said about the source, as far as it is of their kind."""
+    known = {name: value for name, value in said.items() if name in type(settings).model_fields}
+    return check(type(settings), {**written(settings), **known})
+
+
+def _section(content: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    for name in path:
+        inner = content.get(name)
+        content = inner if isinstance(inner, dict) else {}
+    return content
+
+
+def _epochs(said: Mapping[str, Any]) -> float | None:
+    epochs = _section(said, "optimization").get("epochs")
+    return float(epochs) if isinstance(epochs, (int, float)) and epochs > 0 else None
+
+
+def _choose_source(chosen: Choices, data: str | Path | None, said: Mapping[str, Any]) -> Source:
     if data is None:
         chosen.take("data.source.kind", SCENES, "no --data given: built-in procedural scenes")
         return build_source(guess_source(SCENES))
-    settings = guess_source(data)
+    settings = as_said(guess_source(data), said)
     chosen.take("data.source.kind", settings.kind, "--data")
     chosen.content["data"]["source"] = written(settings)
     return build_source(settings)
 
 
-def _choose_held_out(chosen: Choices, data: str | Path | None, source: Source) -> None:
+def _choose_held_out(
+    chosen: Choices, data: str | Path | None, source: Source, said: Mapping[str, Any]
+) -> None:
     """Pictures that judge the online probe and are never trained on."""
     if data is None or data == SCENES:
         chosen.take("data.validation.kind", SCENES, "scenes that training never sees")
         held_out = {"first": 20_000, "num_pictures": 2_000}
         chosen.content["data"]["validation"].update(held_out)
         return
-    part = held_out_part(data, source)
+    part = held_out_part(data, source, said)
     if part:
         why = f"{part.get('split', 'another part')} judges the online probe"
         chosen.take("data.validation.kind", part["kind"], why)

@@ -28,7 +28,7 @@ def resolve(
     reasons = None
     if config is None:
         given = [word.partition("=")[0] for word in overrides]
-        content, reasons = choose(data, devices, _epochs(overrides), given)
+        content, reasons = choose(data, devices, apply_overrides({}, overrides), given)
     else:
         content = read_yaml(config)
         if is_reference(content):
@@ -58,13 +58,6 @@ def resolve_training(
     content["data"] |= {"source": source, "validation": now["data"]["validation"]}
     content |= {"folder": now["folder"], "devices": now["devices"]}
     return _finish(content, overrides, devices), None
-
-
-def _epochs(words: Sequence[str]) -> float | None:
-    """The length of the run, if the words say it."""
-    said = apply_overrides({}, words).get("optimization")
-    epochs = said.get("epochs") if isinstance(said, dict) else None
-    return float(epochs) if isinstance(epochs, (int, float)) and epochs > 0 else None
 
 
 def _finish(content: dict[str, Any], words: Sequence[str], devices: Sequence[str]) -> RunConfig:

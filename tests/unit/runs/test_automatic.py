@@ -137,3 +137,16 @@ def test_pictures_named_beside_a_config_replace_its_own(tmp_path: Path) -> None:
     assert resolved.data.source.path == folder  # type: ignore[union-attr]
     assert resolved.data.validation is None
     assert resolved.data.view.flip == 0.5
+
+
+def test_words_about_the_source_hold_while_settings_are_chosen(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        (tmp_path / "bands" / part).mkdir(parents=True)
+        for number in range(20):
+            bands = np.full((40, 40, 12), number, np.uint16)
+            np.save(tmp_path / "bands" / part / f"{number}.npy", bands)
+    words = ("data.source.channels=12", "data.source.values=[0,20]")
+    source = chosen(tmp_path / "bands", *words).data.source
+    assert (source.kind, source.channels, source.values) == ("folder", 12, (0, 20))
+    held_out = chosen(tmp_path / "bands", *words).data.validation
+    assert (held_out.channels, held_out.values, held_out.split) == (12, (0, 20), "val")

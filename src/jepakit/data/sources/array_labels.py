@@ -11,9 +11,7 @@ from jaxtyping import Int
 def read_labels(file: Path) -> np.ndarray:
     """Labels from a `.npy` file, or from a text file with one per line."""
     if not file.is_file():
-        raise ValueError(
-            f"there is no file {file}: set data.source.labels to .npy or .txt"
-        )
+        raise ValueError(f"there is no file {file}: set data.source.labels to .npy or .txt")
     try:
         if file.suffix.lower() == ".npy":
             return np.load(file)

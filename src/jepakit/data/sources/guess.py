@@ -1,30 +1,67 @@
-"""From what was typed after --data to the source that reads it: a folder, a table, CLEVR, …"""
+"""From what was typed after --data to the source that reads it: a folder, a table, a name, …"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+from jepakit.data.sources.arrays import ArraySource
 from jepakit.data.sources.clevr import Clevr
 from jepakit.data.sources.clevr_files import PARTS, find_layout, find_parts
+from jepakit.data.sources.huggingface import HuggingFace
 from jepakit.data.sources.image_folder import ImageFolder, find_splits
+from jepakit.data.sources.kinds import UnmixedSettings, build_unmixed
+from jepakit.data.sources.parquet_files import holds_pictures
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.data.sources.table import Table, table_parts
+from jepakit.data.sources.torchvision_datasets import TorchvisionDataset
 
 ALL = "all"  # the one part of a dataset that is not stored in parts
-SCENES = "scenes"
-GuessedSettings = Clevr.Settings | ImageFolder.Settings | ProceduralScenes.Settings | Table.Settings
+SCENES, HUB, TORCHVISION = "scenes", "hf:", "torchvision:"
 
 _TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
+_ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
+_USUAL_PARTS = ("train", "val", "test")
 
 
-def guess_source(text: str | Path, channels: int = 3, split: str | None = None) -> GuessedSettings:
-    """Settings of the source for a text; without `split`, of its training part if it has parts."""
+def guess_source(text: str | Path, channels: int = 3, split: str | None = None) -> UnmixedSettings:
+    """Settings of the source for a text; without `split`, of its training part if it has parts.
+
+    `hf:NAME[@REVISION]` and `torchvision:NAME[/PART]` name data sets; everything else is a path.
+    """
+    text = str(text)
+    named: Any = {"channels": channels, "split": split}
+    if text.startswith(HUB):
+        name, _, revision = text.removeprefix(HUB).partition("@")
+        return HuggingFace.Settings(path=name, revision=revision or None, **named)
+    if text.startswith(TORCHVISION):
+        name, _, part = text.removeprefix(TORCHVISION).partition("/")
+        return TorchvisionDataset.Settings(
+            name=name, channels=channels, split=split or part or None
+        )
     path = Path(text).expanduser()
     if text == SCENES and not path.exists():
         return ProceduralScenes.Settings()
-    if path.suffix.lower() in _TABLE_SUFFIXES and not path.is_dir():
-        return Table.Settings(path=path, channels=channels, split=split)
+    suffix = path.suffix.lower()
+    if suffix == ".arrow" or (suffix == ".parquet" and ("://" in text or holds_pictures(path))):
+        return HuggingFace.Settings(path=text, **named)
+    if suffix in _TABLE_SUFFIXES | {".parquet"} and not path.is_dir():
+        return Table.Settings(path=path, **named)
+    if suffix in _ARRAY_SUFFIXES and not path.is_dir():
+        return ArraySource.Settings(path=path, **named)
+    return _guess_folder(path, channels, split)
+
+
+def guess_parts(text: str | Path, channels: int = 3) -> dict[str, UnmixedSettings]:
+    """Settings of a dataset's labelled parts, e.g. "train" and "val"; of "all" without parts."""
+    whole = guess_source(text, channels)
+    return {name: guess_source(text, channels, name) for name in _parts(whole)} or {ALL: whole}
+
+
+def _guess_folder(path: Path, channels: int, split: str | None) -> UnmixedSettings:
+    if path.is_dir() and _is_dataset_of_hugging_face(path):
+        return HuggingFace.Settings(path=str(path), channels=channels, split=split)
     if find_layout(path) is None:
         return ImageFolder.Settings(path=path, channels=channels, split=split)
     part = split or "train"
@@ -33,17 +70,34 @@ def guess_source(text: str | Path, channels: int = 3, split: str | None = None) 
     return Clevr.Settings(path=path, channels=channels, split=part)
 
 
-def guess_parts(text: str | Path, channels: int = 3) -> dict[str, GuessedSettings]:
-    """Settings of a dataset's labelled parts, e.g. "train" and "val"; of "all" without parts."""
-    whole = guess_source(text, channels)
-    names: list[str] = []
+def _is_dataset_of_hugging_face(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote it, or Parquet files lie in it."""
+    saved = ("state.json", "dataset_dict.json")
+    return any((folder / name).is_file() for name in saved) or any(
+        next(folder.glob(pattern), None) for pattern in ("*.parquet", "data/*.parquet")
+    )
+
+
+def _parts(whole: UnmixedSettings) -> list[str]:
+    """The names of the parts, none if it is not stored in parts."""
     if isinstance(whole, Table.Settings):
-        names = table_parts(whole)
-    elif isinstance(whole, Clevr.Settings):
-        names = list(find_parts(whole.path))
-    elif isinstance(whole, ImageFolder.Settings) and whole.path.is_dir():
-        names = list(find_splits(whole.path))
-    return {name: guess_source(text, channels, name) for name in names} or {ALL: whole}
+        return table_parts(whole)
+    if isinstance(whole, Clevr.Settings):
+        return list(find_parts(whole.path))
+    if isinstance(whole, ImageFolder.Settings):
+        return list(find_splits(whole.path)) if whole.path.is_dir() else []
+    if isinstance(whole, ProceduralScenes.Settings) or whole.split is not None:
+        return []
+    return [name for name in _USUAL_PARTS if _opens(whole, name)]
+
+
+def _opens(whole: UnmixedSettings, part: str) -> bool:
+    """Whether there is such a part: asked of the source itself, which alone knows."""
+    try:
+        build_unmixed(whole.model_copy(update={"split": part}))
+    except ValueError:
+        return False
+    return True
 
 
 def short_name(text: str | Path) -> str:

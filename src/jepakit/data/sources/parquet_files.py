@@ -38,6 +38,18 @@ def read_texts(file: Path) -> dict[str, list[str]]:
     }
 
 
+def holds_pictures(file: Path) -> bool:
+    """Whether pictures are in the table, rather than paths of pictures only."""
+    if not file.is_file():
+        return False
+    pyarrow = _pyarrow()
+    try:
+        kinds = pyarrow.parquet.read_schema(file).types
+    except (pyarrow.ArrowException, OSError):  # who reads it as a table will say what is wrong
+        return False
+    return any(pyarrow.types.is_nested(kind) or "binary" in str(kind) for kind in kinds)
+
+
 @dataclass(frozen=True)
 class RowGroup:
     """Where some successive rows are."""
