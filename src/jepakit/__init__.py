@@ -4,13 +4,13 @@ from typing import Any
 
 from jepakit.version import __version__
 
-__all__ = ["__version__", "evaluate"]
+__all__ = ["__version__", "evaluate", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:
-    """`evaluate` brings torch along, which takes seconds: imported when it is asked for."""
-    if name != "evaluate":
+    """The verbs bring torch along, which takes seconds: imported when they are asked for."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from jepakit.api import evaluate
+    from jepakit import api
 
-    return evaluate
+    return getattr(api, name)

@@ -6,10 +6,50 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from rich.console import Console
+from torch import Tensor
+
 from jepakit.commands.evaluate import evaluate_named
+from jepakit.commands.pretrain import train
+from jepakit.core.distributed import Place
+from jepakit.core.errors import RunFailed
+from jepakit.data.sources import Source
+from jepakit.data.sources.arrays import ArraySource
 from jepakit.evaluation.comparison import Comparison
+from jepakit.runs.automatic import choose
+from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
-from jepakit.runs.yaml_file import check
+from jepakit.runs.yaml_file import check, merged
+
+
+def pretrain(
+    pictures: str | Path | Source | np.ndarray | Tensor,
+    labels: Sequence[int | str] | np.ndarray | Tensor | None = None,
+    *,
+    device: str = "auto",
+    **settings: Any,
+) -> Path:
+    """Train as `jepa pretrain --data` does, in this process; the same call continues the run.
+
+    `pictures` is what `--data` takes, or an array of B H W, B H W C or B C H W; its `labels` only
+    judge the online probe. `settings` are those of the command (`optimization={"epochs": 50}`),
+    and the others are chosen for these pictures and the device. Returns the run's folder, which
+    `evaluate` takes. Raises `ValueError`, and `RunFailed` if the run stopped.
+
+    >>> pretrain(np.load("crops.npy"), folder="runs/crops", optimization={"epochs": 50})
+    """
+    given = pictures
+    if not isinstance(given, str | Path | Source):
+        given = ArraySource.of(given, labels)
+    content, reasons = choose(given, [device], settings)
+    config = check(RunConfig, merged({**content, "devices": [device]}, settings))
+    console = Console(stderr=True)
+    console.print(reasons)
+    source = given if isinstance(given, Source) else None
+    if train(config, Place(), console, source):
+        raise RunFailed(f"stopped and saved in {config.folder}: the same call continues")
+    return config.folder
 
 
 def evaluate(

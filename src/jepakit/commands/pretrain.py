@@ -15,6 +15,7 @@ from rich.console import Console
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place, join, leave
 from jepakit.core.files import write_text
+from jepakit.data.sources import Source
 from jepakit.launch.local import launch
 from jepakit.runs.assemble import assemble
 from jepakit.runs.config import FREE_TO_CONTINUE, RunConfig, differences
@@ -58,23 +59,32 @@ def launch_or_train(config: RunConfig, place: Place, console: Console) -> int:
     return launch([*command, f"folder={config.folder}"], config.devices)
 
 
-def train(config: RunConfig, place: Place, console: Console) -> int:
-    """Train in this process, as one of `place.world_size`; returns the exit code."""
+def train(config: RunConfig, place: Place, console: Console, source: Source | None = None) -> int:
+    """Train in this process, as one of `place.world_size`; returns the exit code.
+
+    `source` takes the place of the one that the config describes.
+    """
     device = choose_device(device_name(config, place))
     join(place, device)
     try:
         if not place.is_first:
-            return _run(config, place, device, console)
+            return _run(config, place, device, console, source)
         folder = RunFolder(config.folder)
         with folder.held(), _logged_to(folder.log):
             settle(config)
-            return _run(config, place, device, console)
+            return _run(config, place, device, console, source)
     finally:
         leave()
 
 
-def _run(config: RunConfig, place: Place, device: torch.device, console: Console) -> int:
-    trainer, networks = assemble(config, place, device, console)
+def _run(
+    config: RunConfig,
+    place: Place,
+    device: torch.device,
+    console: Console,
+    source: Source | None,
+) -> int:
+    trainer, networks = assemble(config, place, device, console, source)
     total = trainer.schedules.num_steps
     with closing(trainer):
         if trainer.step >= total:

@@ -40,12 +40,20 @@ from jepakit.training.trainer import Trainer
 
 
 def assemble(
-    config: RunConfig, place: Place, device: torch.device, console: Console
+    config: RunConfig,
+    place: Place,
+    device: torch.device,
+    console: Console,
+    source: Source | None = None,
 ) -> tuple[Trainer, Networks]:
-    """A trainer at the run's beginning, or where its newest checkpoint ends."""
+    """A trainer at the run's beginning, or where its newest checkpoint ends.
+
+    `source` takes the place of the one that the config describes: pictures that a program has.
+    """
     folder = RunFolder(config.folder)
     precision = choose_precision(device, config.precision)
-    source = open_source(config.data.source, config, device)
+    if source is None:
+        source = open_source(config.data.source, config, device)
     checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint)
     state = checkpoints.load_newest()
     check_data(config, state, source)

@@ -30,6 +30,7 @@ NUM_LOOKED_AT = 64
 _HELD_OUT = ("val", "test")
 S = TypeVar("S", bound=BaseModel)
 RGB = 3  # channels
+MEMORY = "memory"  # stands for the path of pictures that a program has
 FEWEST = 2  # pictures; fewer cannot differ from each other
 FEW, MANY = 100_000, 500_000  # pictures: below FEW the data is small, above MANY it is large
 
@@ -62,12 +63,12 @@ class Choices:
 
 
 def choose(
-    data: str | Path | None,
+    data: str | Path | Source | None,
     devices: Sequence[str],
     said: Mapping[str, Any] | None = None,
     given: Sequence[str] = (),
 ) -> tuple[dict[str, Any], Table]:
-    """Settings for the pictures named (without any: procedural scenes).
+    """Settings for the pictures named, or given by a program (without any: procedural scenes).
 
     What is `said` already, in the form of a YAML file, decides on the rest: how the source is read,
     and for how many epochs. The table leaves out what is `given`: names of settings.
@@ -147,7 +148,13 @@ def _epochs(said: Mapping[str, Any]) -> float | None:
     return float(epochs) if isinstance(epochs, (int, float)) and epochs > 0 else None
 
 
-def _choose_source(chosen: Choices, data: str | Path | None, said: Mapping[str, Any]) -> Source:
+def _choose_source(
+    chosen: Choices, data: str | Path | Source | None, said: Mapping[str, Any]
+) -> Source:
+    if isinstance(data, Source):
+        chosen.take("data.source.kind", "arrays", "given by the program")
+        chosen.content["data"]["source"] |= {"path": MEMORY, "channels": data.num_channels}
+        return data
     if data is None:
         chosen.take("data.source.kind", SCENES, "no --data given: built-in procedural scenes")
         return build_source(guess_source(SCENES))
@@ -158,9 +165,14 @@ def _choose_source(chosen: Choices, data: str | Path | None, said: Mapping[str, 
 
 
 def _choose_held_out(
-    chosen: Choices, data: str | Path | None, source: Source, said: Mapping[str, Any]
+    chosen: Choices,
+    data: str | Path | Source | None,
+    source: Source,
+    said: Mapping[str, Any],
 ) -> None:
     """Pictures that judge the online probe and are never trained on."""
+    if isinstance(data, Source):
+        return
     if data is None or data == SCENES:
         chosen.take("data.validation.kind", SCENES, "scenes that training never sees")
         held_out = {"first": 20_000, "num_pictures": 2_000}
@@ -229,5 +241,7 @@ def _choose_schedule(
     chosen.take("data.keep_decoded", "auto", why)
 
 
-def _folder_name(data: str | Path | None) -> str:
+def _folder_name(data: str | Path | Source | None) -> str:
+    if isinstance(data, Source):
+        return f"runs/{MEMORY}"
     return f"runs/{SCENES if data is None else short_name(data)}"

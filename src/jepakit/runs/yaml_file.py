@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,6 +99,16 @@ def check(model: type[S], content: dict[str, Any]) -> S:
         return model.model_validate(fill_in_kinds(model, content))
     except ValidationError as error:
         raise ValueError(describe(model, error)) from None
+
+
+def merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with the changes laid over it, mappings within mappings too."""
+    result = dict(content)
+    for name, value in changes.items():
+        below = result.get(name)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[name] = merged(below, value) if both else value  # type: ignore[arg-type]
+    return result
 
 
 def _copy(content: Any) -> Any:

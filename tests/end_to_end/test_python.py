@@ -1,0 +1,75 @@
+"""From Python: arrays in memory are trained on, continued and evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jepakit
+from jepakit.core.errors import RunFailed
+from jepakit.data.sources.arrays import ArraySource
+
+TINY: dict[str, Any] = {
+    "data": {"view": {"size": 24}, "num_workers": 0},
+    "encoder": {"size": None, "width": 32, "depth": 1, "num_heads": 1, "patch": 8},
+    "predictor": {"width": 16, "depth": 1, "num_heads": 1},
+    "masking": {"kind": "random"},
+    "batch": {"size": 8},
+    "monitors": {"probe_train": 8, "probe_test": 8},
+}
+
+
+def shades() -> tuple[np.ndarray, np.ndarray]:
+    """Dark and bright noise, with its class."""
+    labels = np.arange(40) % 2
+    noise = np.random.default_rng(0).integers(0, 60, (40, 28, 28, 3))
+    return (noise + 150 * labels[:, None, None, None]).astype(np.uint8), labels
+
+
+def train(folder: Path, epochs: float, **more: Any) -> Path:
+    pictures, labels = shades()
+    lengths = {"epochs": epochs, "warmup_epochs": 0.2}
+    return jepakit.pretrain(
+        pictures, labels, device="cpu", folder=str(folder), optimization=lengths, **TINY, **more
+    )
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JEPAKIT_CACHE", str(tmp_path / "cache"))
+
+
+def test_arrays_are_trained_on_and_evaluated(tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", 2)
+    assert folder == tmp_path / "run"
+    assert "path: memory" in (folder / "config.yaml").read_text()
+    assert list((folder / "checkpoints").glob("step-*10"))
+    pictures, labels = shades()
+    np.savez(tmp_path / "shades.npz", pictures=pictures, labels=labels)
+    found = jepakit.evaluate(
+        folder, tmp_path / "shades.npz", ["linear"], features={"num_workers": 0}
+    )
+    assert found.value("raw pixels", "linear") == 1.0
+
+
+def test_a_finished_run_of_other_pictures_is_not_mixed_up(tmp_path: Path) -> None:
+    train(tmp_path / "run", 1)
+    others = ArraySource.of(255 - shades()[0])
+    with pytest.raises(ValueError, match="the pictures changed"):
+        jepakit.pretrain(
+            others,
+            device="cpu",
+            folder=str(tmp_path / "run"),
+            optimization={"epochs": 1, "warmup_epochs": 0.2},
+            **TINY,
+        )
+
+
+def test_mistakes_are_one_sentence() -> None:
+    with pytest.raises(ValueError, match="optimisation"):
+        jepakit.pretrain(shades()[0], optimisation={"epochs": 1})
+    with pytest.raises((ValueError, RunFailed), match="nowhere"):
+        jepakit.pretrain("nowhere")
