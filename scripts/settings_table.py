@@ -95,12 +95,14 @@ def choice_row(
     """One setting that is one of several groups, or a plain value instead of a group."""
     kinds = [f"`{kind_of(group)}`" for group in groups if kind_of(group)]
     plain = [p for p in members(field.annotation) if p is NoneType or get_origin(p) is Literal]
-    values = [*kinds, *map(value_words, plain), *([] if kinds else ["a group (below)"])]
+    group = "list of groups (below)" if get_origin(field.annotation) is tuple else "a group (below)"
+    values = [*kinds, *map(value_words, plain), *([] if kinds else [group])]
     shown = (kind_of(type(default)) or "") if isinstance(default, BaseModel) else written(default)
+    shown = "must be given" if field.is_required() else f"`{shown}`"
     kind = ".kind" if isinstance(default, BaseModel) else ""
     meaning = cell(field.description or ("which of the kinds below" if kinds else ""))
     meaning += f"; settings as in `{before}`" if before else ""
-    return f"| `{name}{kind}` | {', '.join(values)} | `{shown}` | {meaning} |"
+    return f"| `{name}{kind}` | {', '.join(values)} | {shown} | {meaning} |"
 
 
 def is_choice(groups: Sequence[type[BaseModel]], default: Any) -> bool:
@@ -169,6 +171,8 @@ def value_words(part: Any) -> str:
         return values_of(inner, metadata)
     if get_origin(part) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(part))
+    if get_origin(part) is dict:
+        return "mapping of names to values"
     if get_origin(part) is tuple:
         first, *others = get_args(part)
         if others == [Ellipsis]:
@@ -184,6 +188,8 @@ def written(value: Any) -> str:
     """A default as one writes it on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "{}" if not value else str(value)
     if isinstance(value, tuple):
         return f"[{','.join(written(part) for part in value)}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -155,7 +155,8 @@ FREE_TO_CHANGE = (
 FREE_TO_CONTINUE = (
     *FREE_TO_CHANGE,
     *("compile", "encoder.checkpointing", "predictor.checkpointing"),
-    *("data.source.path", "data.source.index_cache"),
+    *("data.source.path", "data.source.root", "data.source.download"),
+    "data.source.index_cache",
 )
 
 

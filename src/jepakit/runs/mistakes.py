@@ -68,11 +68,11 @@ def _follow(model: Model, location: Sequence[Any]) -> tuple[list[str], list[Mode
         chosen = [variant for variant in here if _kind(variant) == key]
         if len(here) > 1 and chosen:
             here = chosen
+        elif isinstance(key, int) and path:
+            path[-1] += f"[{key}]"
         elif here:
             path.append(str(key))
             owners, here = here, _below(here, key)
-        elif isinstance(key, int):
-            path[-1] += f"[{key}]"
     return path, owners
 
 
@@ -150,7 +150,7 @@ def _at(model: Model, path: Sequence[str]) -> list[Model]:
     """All models that may stand at this path."""
     here = [model]
     for key in path:
-        here = _below(here, key)
+        here = _below(here, key.partition("[")[0])
     return here
 
 

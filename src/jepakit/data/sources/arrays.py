@@ -159,7 +159,7 @@ class ArraySource(Source):
         shape = (self._pictures.shape, str(self._pictures.dtype), self.classes)
         digest = hashlib.sha256(repr(shape).encode() + self._labels.tobytes())
         for index in np.linspace(0, len(self) - 1, _NUM_HASHED).astype(int):
-            digest.update(np.ascontiguousarray(self._pictures[index]))
+            digest.update(self._pictures[index].tobytes())
         self._fingerprint = digest.hexdigest()[:16]
 
 

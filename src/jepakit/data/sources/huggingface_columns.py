@@ -110,6 +110,5 @@ def _array_type(feature: Any) -> str | None:
 
 
 def _no_column(features: Features, name: str, setting: str) -> str:
-    return (
-        f"there is no column {name!r}: set data.source.{setting} to one of: {', '.join(features)}"
-    )
+    known = ", ".join(features)
+    return f"there is no column {name!r}: set data.source.{setting} to one of: {known}"

@@ -162,7 +162,7 @@ def _offline(datasets: Any) -> Iterator[None]:
     """Only what was downloaded before is looked for."""
     import huggingface_hub
 
-    places = (huggingface_hub.constants, datasets.config)
+    places: tuple[Any, ...] = (huggingface_hub.constants, datasets.config)
     before = [place.HF_HUB_OFFLINE for place in places]
     for place in places:
         place.HF_HUB_OFFLINE = True

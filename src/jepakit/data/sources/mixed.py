@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from jepakit.core.randomness import generator
 from jepakit.core.settings import Settings as FrozenSettings
@@ -38,11 +38,18 @@ class Mixed(Source):
 
         kind: Literal["mixed"] = "mixed"
         sources: tuple[Mixed.Part, ...] = Field(
-            min_length=1, description="list of {source: {kind: …}, weight: …}"
+            description="list of {source: {kind: …}, weight: …}"
         )
         pictures: int | None = Field(
             default=None, ge=1, description="pictures per epoch; null = as many as there are"
         )
+
+        @field_validator("sources")
+        @classmethod
+        def _some(cls, sources: tuple[Mixed.Part, ...]) -> tuple[Mixed.Part, ...]:
+            if not sources:
+                raise ValueError("list at least one source, as {source: {kind: …}, weight: …}")
+            return sources
 
     def __init__(self, settings: Settings) -> None:
         self._sources = [build_unmixed(part.source) for part in settings.sources]

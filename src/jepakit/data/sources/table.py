@@ -188,7 +188,7 @@ def _sizes(cells: Cells, names: list[str], chosen: list[int], folder: Path) -> l
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(chosen)} pictures of {cells.file} are not in {folder}, e.g. "
-            f"{names[missing[0]]!r} of {cells.unit} {cells.lines[missing[0]]}: set folder to where the "
-            "paths begin"
+            f"{names[missing[0]]!r} of {cells.unit} {cells.lines[missing[0]]}: set folder to "
+            "where the paths begin"
         )
     return sizes

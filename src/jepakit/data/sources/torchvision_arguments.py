@@ -14,7 +14,8 @@ _PARTS: dict[str, dict[str, str]] = {
     "Places365": {"train": "train-standard"},
     "OxfordIIITPet": {"train": "trainval"},
     "INaturalist": {"train": "2021_train", "val": "2021_valid"},
-    **dict.fromkeys(("CelebA", "Country211"), {"val": "valid"}),
+    "CelebA": {"val": "valid"},
+    "Country211": {"val": "valid"},
 }
 _SET_BY_US = frozenset({"self", "transform", "target_transform", "transforms", "loader"})
 _SETTINGS = frozenset({"root", "download"})

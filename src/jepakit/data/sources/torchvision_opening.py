@@ -77,7 +77,7 @@ def find_classes(
     number = getattr(dataset, "num_classes", highest + 1)
     names: list[str] = []
     if not any(name.startswith("target_type") for name in options):
-        found = next((getattr(dataset, n) for n in _CLASSES if hasattr(dataset, n)), [])
+        found: Any = next((getattr(dataset, n) for n in _CLASSES if hasattr(dataset, n)), [])
         names = [", ".join(name) if isinstance(name, tuple) else str(name) for name in found]
     if len(set(names)) != len(names) or len(names) <= highest or not names:
         return tuple(map(str, range(number)))
