@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -170,8 +171,13 @@ def differences(
         f"{name}: {old.get(name)} -> {new.get(name)}"
         for name in names
         if old.get(name) != new.get(name)
-        and not any(name == part or name.startswith(f"{part}.") for part in free)
+        and not any(f"{_unmixed(name)}.".startswith(f"{part}.") for part in free)
     ]
+
+
+def _unmixed(name: str) -> str:
+    """The name that a setting has where its source is not one of a mixture."""
+    return re.sub(r"\.sources\[\d+\]\.source\b", "", name)
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, object]:
@@ -179,6 +185,8 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, object]:
     for name, value in content.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            flat |= _flat({f"{name}[{i}]": item for i, item in enumerate(value)}, prefix)
         else:
             flat[prefix + name] = value
     return flat

@@ -75,9 +75,22 @@ def test_pictures_may_move() -> None:
     assert differences(here, there, FREE_TO_CONTINUE) == []
 
 
+def test_pictures_of_a_mixture_may_move_but_not_change() -> None:
+    def mixture(path: str, weight: float) -> RunConfig:
+        parts = f"[{{source: {{kind: folder, path: {path}}}, weight: {weight}}}]"
+        return config("data.source.kind=mixed", f"data.source.sources={parts}")
+
+    assert differences(mixture("a", 1), mixture("b", 1), FREE_TO_CONTINUE) == []
+    changed = differences(mixture("a", 1), mixture("b", 2), FREE_TO_CONTINUE)
+    assert changed == ["data.source.sources[0].weight: 1.0 -> 2.0"]
+
+
 @pytest.mark.parametrize("name", FREE_TO_CONTINUE)
 def test_every_free_setting_exists(name: str) -> None:
-    content = config("data.source.kind=folder", "data.source.path=x").model_dump(mode="json")
+    words = ["data.source.kind=folder", "data.source.path=x"]
+    if name in ("data.source.root", "data.source.download"):
+        words = ["data.source.kind=torchvision", "data.source.name=CIFAR10"]
+    content = config(*words).model_dump(mode="json")
     for part in name.split("."):
         content = content[part]
     assert set(FREE_TO_CHANGE) < set(FREE_TO_CONTINUE)

@@ -165,3 +165,37 @@ def test_a_mistake_is_told_in_the_words_of_the_file(content: dict[Any, Any], mes
 def test_every_mistake_is_told() -> None:
     with pytest.raises(ValueError, match=r"seed=.*; .*'batch\.sizes': did you mean 'batch\.size'"):
         check(RunConfig, {"seed": -1, "batch": {"sizes": 3}})
+
+
+MIXTURE = """
+kind: mixed
+sources:
+- source: {kind: scenes, num_pictures: 10}
+- source: {kind: torchvision, name: FakeData, options: {image_size: [3, 8, 8]}}
+  weight: 2
+"""
+
+
+def test_a_mixture_of_sources_survives_yaml_and_json(tmp_path: Path) -> None:
+    source = read_yaml(written(tmp_path, MIXTURE))
+    config = check(RunConfig, {"data": {"source": source}})
+    assert check(RunConfig, read_yaml(written(tmp_path, to_yaml(config)))) == config
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("kind: scenes", "kind: scene", r"sources\[0\]\.source\.kind='scene' is unknown: did you"),
+        ("kind: scenes", "kind: mixed", r"kind='mixed' is unknown: choose one of folder, scenes"),
+        ("num_pictures", "num_picture", r"did you mean 'data\.source\.sources\[0\]\.source\.num_p"),
+        ("weight: 2", "weight: -2", r"^data\.source\.sources\[1\]\.weight=-2 is not possible"),
+        ("weight: 2", "wait: 2", r"unknown setting 'data\.source\.sources\[1\]\.wait'"),
+    ],
+)
+def test_mistakes_in_a_mixture_are_told_by_their_place(
+    tmp_path: Path, before: str, after: str, message: str
+) -> None:
+    source = read_yaml(written(tmp_path, MIXTURE.replace(before, after)))
+    with pytest.raises(ValueError, match=message):
+        check(RunConfig, {"data": {"source": source}})

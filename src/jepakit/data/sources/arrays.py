@@ -143,7 +143,9 @@ class ArraySource(Source):
         try:
             check_array(array.shape[1], array.shape[2], array.shape[3], how)
         except ValueError as error:
-            raise ValueError(f"{error}: set data.source.channels={array.shape[3]}") from None
+            is_large = "channels" not in str(error)
+            advice = "" if is_large else f": set data.source.channels={array.shape[3]}"
+            raise ValueError(f"{error}{advice}") from None
         if isinstance(array, np.memmap):
             array = array.view(np.ndarray)  # the same memory, whose parts are cheap to take
         self._pictures: np.ndarray | None = array

@@ -103,15 +103,17 @@ class TorchvisionDataset(FilesOrArrays):
         self._paths = PackedNames([name for name, _ in found])
         self._labels = np.array([label for _, label in found], np.int64)
 
+    def _content(self, index: int) -> bytes:
+        try:
+            stored = self.stored(index)
+        except BrokenPicture:
+            return b"broken"
+        return bytes(stored.content) if stored else self._dataset[index][0].tobytes()
+
     def _hash(self) -> str:
         digest = hashlib.sha256(repr((self._title, len(self), self.classes)).encode())
         if self._labels is not None:
             digest.update(self._labels.tobytes())
         for index in np.linspace(0, len(self) - 1, _NUM_HASHED).astype(int).tolist():
-            digest.update(os.fsencode(self.name(index)))
-            if self._paths is None:
-                digest.update(self._dataset[index][0].tobytes())
-            else:
-                path = self._root / self.name(index)
-                digest.update(b"%d" % (path.stat().st_size if path.is_file() else -1))
+            digest.update(os.fsencode(self.name(index)) + self._content(index))
         return digest.hexdigest()[:16]

@@ -60,9 +60,9 @@ def find_labels(dataset: Any) -> np.ndarray | None:
     told = [as_label(dataset[index][1], type(dataset).__name__) for index in some]
     for name in _LABELS:
         values = getattr(dataset, name, None)
-        if values is None or np.ndim(values) != 1 or len(values) != len(dataset):
+        if values is None or len(np.shape(values)) != 1 or len(values) != len(dataset):
             continue
-        labels = np.array(values, np.int64)
+        labels = np.array([int(value) for value in values], np.int64)
         if labels[some].tolist() == told:  # it may be another question's
             return labels
     pairs = getattr(dataset, "_samples", None)
