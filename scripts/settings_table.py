@@ -179,8 +179,6 @@ def value_words(part: Any) -> str:
             return f"list of {value_words(first)}"
         assert set(others) == {first}, f"no words for {part}"
         return f"{len(get_args(part))} of: {value_words(first)}"
-    if get_origin(part) is dict:
-        return "names with values"
     return NAMES[part]
 
 
