@@ -2,23 +2,19 @@
 
 import logging
 import os
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from jepakit.data.sources.folder_index import PackedNames, index_folder
+from jepakit.data.sources.folder_labels import find_classes, find_labels, part_name, parts_among
 from jepakit.data.sources.picture_files import SUFFIXES, Decoding
 from jepakit.data.sources.source import Stored
 from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 
 _log = logging.getLogger(__name__)
-_SPLIT_NAMES = {
-    **{"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-}
 
 
 def find_splits(path: Path) -> dict[str, Path]:
@@ -26,14 +22,9 @@ def find_splits(path: Path) -> dict[str, Path]:
 
     Empty unless there is a `train` folder beside another part, or alone.
     """
-    folders = [entry for entry in sorted(path.iterdir()) if _is_visible_folder(entry)]
-    splits = {
-        _SPLIT_NAMES[folder.name.lower()]: folder
-        for folder in folders
-        if folder.name.lower() in _SPLIT_NAMES
-    }
-    is_split = "train" in splits and (len(splits) > 1 or len(folders) == 1)
-    return splits if is_split else {}
+    folders = [entry for entry in path.iterdir() if _is_visible_folder(entry)]
+    parts = parts_among(folder.name for folder in folders)
+    return {part: path / name for part, name in parts.items()}
 
 
 class ImageFolder(StoredSource):
@@ -63,8 +54,8 @@ class ImageFolder(StoredSource):
         if not index.names:
             raise ValueError(_describe_empty(self.folder))
         self._names = PackedNames(index.names)
-        self.classes = _find_classes(index.names)
-        self._labels = _find_labels(index.names, self.classes)
+        self.classes = find_classes(index.names)
+        self._labels = find_labels(index.names, self.classes)
         self._fingerprint = names_and_sizes(zip(index.names, index.sizes, strict=True))
 
     def __len__(self) -> int:
@@ -99,7 +90,7 @@ def _choose_folder(path: Path, split: str | None) -> Path:
         if splits:
             _log.info("%s is stored in parts (%s): using train", path, ", ".join(splits))
         return splits.get("train", path)
-    folder = splits.get(_SPLIT_NAMES.get(split.lower(), split), path / split)
+    folder = splits.get(part_name(split), path / split)
     if not folder.is_dir():
         present = ", ".join(splits) or "none of train, val, test"
         raise ValueError(
@@ -119,21 +110,3 @@ def _describe_empty(folder: Path) -> str:
     return (
         f"{folder} holds no pictures, but {found}: give --data a folder with files of kind {known}"
     )
-
-
-def _find_classes(names: list[str]) -> tuple[str, ...]:
-    folders = {name.partition("/")[0] for name in names if "/" in name}
-    return tuple(sorted(folders, key=_natural)) if len(folders) >= 2 else ()
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sorts "9" before "10"."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    is_number = [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts]
-    return is_number, name
-
-
-def _find_labels(names: list[str], classes: tuple[str, ...]) -> np.ndarray:
-    places = {name: place for place, name in enumerate(classes)}
-    folders = (name.partition("/")[0] if "/" in name else "" for name in names)
-    return np.fromiter((places.get(folder, -1) for folder in folders), np.int64, len(names))
