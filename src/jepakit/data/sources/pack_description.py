@@ -45,20 +45,38 @@ class PackDescription:
     def load(cls, file: Path) -> PackDescription:
         """What `save` wrote; raises `ValueError` if it is not that, or not whole."""
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            if content.pop("version") != _VERSION:
-                raise ValueError(f"it is not of version {_VERSION}")
-            for name in ("classes", "quantities"):
-                content[name] = tuple(content[name])
-            content["tasks"] = {name: tuple(c) for name, c in content["tasks"].items()}
-            content["shards"] = tuple(PackedShard(**shard) for shard in content["shards"])
-            description = cls(**content)
-            if description.num_pictures != sum(s.num_pictures for s in description.shards):
-                raise ValueError("its counts of pictures do not fit together")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ValueError(
-                f"{file} does not describe a packed folder ({reason}): pack it anew with `jepa "
-                "pack`"
-            ) from error
-        return description
+            return parse_description(file.read_bytes(), str(file))
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read ({error.strerror})") from error
+
+
+def is_description(content: bytes) -> bool:
+    """Whether it means to be one: other programs write files of that name too."""
+    try:
+        parsed = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(parsed, dict) and {"version", "shards", "num_pictures"} <= parsed.keys()
+
+
+def parse_description(content: bytes, where: str) -> PackDescription:
+    """What `PackDescription.save` wrote to `where`; raises `ValueError` if it is not that."""
+    try:
+        parsed = json.loads(content)
+        if parsed.pop("version") != _VERSION:
+            raise ValueError(f"it is not of version {_VERSION}")
+        for name in ("classes", "quantities"):
+            parsed[name] = tuple(parsed[name])
+        parsed["tasks"] = {name: tuple(classes) for name, classes in parsed["tasks"].items()}
+        parsed["shards"] = tuple(PackedShard(**shard) for shard in parsed["shards"])
+        description = PackDescription(**parsed)
+        if description.num_pictures != sum(shard.num_pictures for shard in description.shards):
+            raise ValueError("its counts of pictures do not fit together")
+        if any("/" in shard.file or "\\" in shard.file for shard in description.shards):
+            raise ValueError("its shards lie elsewhere")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{where} does not describe a packed folder ({type(error).__name__}: {error}): pack "
+            "it anew with `jepa pack`"
+        ) from error
+    return description

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -15,7 +17,16 @@ from jaxtyping import Int
 from jepakit.core.files import written_whole
 
 _VERSION = 1
-_DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGES = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +46,7 @@ class TarIndex:
     answers: dict[str, np.ndarray] = field(default_factory=dict)
     classes: tuple[str, ...] = ()  # of a tar that names them itself; empty = the dataset's
     num_ignored: int = 0  # members that are no pictures and do not describe one
+    tar_bytes: int = 0  # of the whole tar, to notice that it is another one; 0 = not known
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,8 +59,9 @@ class TarIndex:
         head = {
             **{"version": _VERSION, "kinds": kinds, "answers": list(self.answers)},
             **{"classes": self.classes, "num_ignored": self.num_ignored},
+            "tar_bytes": self.tar_bytes,
         }
-        arrays = {
+        arrays: dict[str, Any] = {
             "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
             "names": np.frombuffer(b"".join(names), np.uint8),
             "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
@@ -63,7 +76,16 @@ class TarIndex:
     def load(cls, file: Path) -> TarIndex:
         """What `save` wrote; raises `ValueError` if the file is missing or damaged."""
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ValueError(f"the index {file} cannot be read ({error.strerror})") from error
+        return cls.parse(content, str(file))
+
+    @classmethod
+    def parse(cls, content: bytes, where: str) -> TarIndex:
+        """The same from the content of such a file at `where`."""
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 arrays = dict(stored)
             head = json.loads(arrays["head"].tobytes())
             if head["version"] != _VERSION:
@@ -75,16 +97,16 @@ class TarIndex:
                 answers={n: arrays[f"answer_{place}"] for place, n in enumerate(head["answers"])},
                 classes=tuple(head["classes"]),
                 num_ignored=head["num_ignored"],
+                tar_bytes=head["tar_bytes"],
             )
             index._check()
         except _DAMAGES as error:
-            raise ValueError(f"the index {file} cannot be used ({error}): remove it") from error
+            raise ValueError(f"the index {where} is damaged ({error}): remove it") from error
         return index
 
     def _check(self) -> None:
-        columns = (self.names, self.suffixes, self.offsets, self.sizes, self.labels)
-        lengths = {len(column) for column in (*columns, *self.answers.values())}
-        if len(lengths) != 1:
+        arrays = [self.offsets, self.sizes, self.labels, *self.answers.values()]
+        if {len(self.suffixes), *(len(values) for values in arrays)} != {len(self)}:
             raise ValueError("its columns do not fit together")
 
 

@@ -66,7 +66,7 @@ def _walk(
     file: Path, tar: tarfile.TarFile, length: int, progress: Progress | None
 ) -> Iterator[Member]:
     for number, header in enumerate(tar):
-        tar.members = []  # type: ignore[misc]  # it would keep them all
+        vars(tar)["members"] = []  # it would keep them all
         if number % _MEMBERS_PER_TICK == 0 and progress:
             progress(header.offset, length)
         if header.isdir():
