@@ -13,6 +13,7 @@ from jepakit.data.sources.image_folder import ImageFolder
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.data.sources.source import Source
 from jepakit.data.sources.table import Table
+from jepakit.data.sources.tar_shards import TarShards
 from jepakit.data.sources.torchvision_datasets import TorchvisionDataset
 
 KINDS: dict[str, Any] = {
@@ -20,6 +21,7 @@ KINDS: dict[str, Any] = {
     "scenes": ProceduralScenes,
     "clevr": Clevr,
     "table": Table,
+    "shards": TarShards,
     "arrays": ArraySource,
     "huggingface": HuggingFace,
     "torchvision": TorchvisionDataset,
@@ -29,6 +31,7 @@ UnmixedSettings = (
     | ProceduralScenes.Settings
     | Clevr.Settings
     | Table.Settings
+    | TarShards.Settings
     | ArraySource.Settings
     | HuggingFace.Settings
     | TorchvisionDataset.Settings

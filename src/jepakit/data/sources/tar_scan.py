@@ -13,8 +13,8 @@ import numpy as np
 
 from jepakit.data.sources.folder_labels import in_natural_order
 from jepakit.data.sources.picture_files import SUFFIXES
+from jepakit.data.sources.shards.tar_members import CutTar, Member, Progress, walk_tar
 from jepakit.data.sources.tar_index import TarIndex
-from jepakit.data.sources.tar_members import CutTar, Member, Progress, walk_tar
 
 _LABEL_ENDING, _ANSWERS_ENDING = ".cls", ".json"
 _LABELS_IN_JSON = ("cls", "label")
@@ -26,6 +26,7 @@ def scan_tar(
     progress: Progress | None = None,
     answers: Iterable[str] = (),
     allow_cut: bool = False,
+    called: str | None = None,
 ) -> TarIndex:
     """Find the pictures of a tar, reading the headers and, where there are any, descriptions.
 
@@ -34,17 +35,18 @@ def scan_tar(
     Labels that are no numbers become the index's `classes`. Described pictures keep the order of
     the tar; any others are sorted by name, like a folder. `allow_cut` takes what lies before the
     end of a tar that was cut off. Raises `ValueError` for what `walk_tar` refuses, for two members
-    of one name, and for descriptions that cannot be read.
+    of one name, and for descriptions that cannot be read, with the file as it is `called`.
     """
-    found = _Found(file)
+    place = called or str(file)
+    found = _Found(file, place)
     is_cut = False
     try:
-        for member in walk_tar(file, progress):
+        for member in walk_tar(file, progress, called):
             found.add(member)
     except CutTar:
         if not allow_cut:
             raise CutTar(
-                f"{file} is cut off after {len(found.pictures)} whole pictures: get it anew, or "
+                f"{place} is cut off after {len(found.pictures)} whole pictures: get it anew, or "
                 "set data.source.allow_cut=true to use these"
             ) from None
         is_cut = True
@@ -56,6 +58,7 @@ class _Found:
     """The members of a tar by what they are for."""
 
     file: Path
+    place: str  # the file's name in messages
     pictures: list[Member] = field(default_factory=list)
     descriptions: dict[str, Member] = field(default_factory=dict)  # by name
     names: set[str] = field(default_factory=set)
@@ -63,7 +66,7 @@ class _Found:
     def add(self, member: Member) -> None:
         if member.name in self.names:
             raise ValueError(
-                f"{self.file} holds two members named {member.name}: make the tar anew with one"
+                f"{self.place} holds two members named {member.name}: make the tar anew with one"
             )
         self.names.add(member.name)
         if member.name.startswith(".") or "/." in member.name:
@@ -86,7 +89,7 @@ class _Found:
         else:
             labels, columns = [None] * len(keys), {}
             self.pictures.sort()
-        classes, places = _number(labels, self.file)
+        classes, places = _number(labels, self.place)
         return TarIndex(
             names=[picture.name for picture in self.pictures],
             suffixes=[_ending(picture.name) for picture in self.pictures],
@@ -110,10 +113,9 @@ class _Found:
             known = self._parse(described, key + _ANSWERS_ENDING)
             in_json = next((known[name] for name in _LABELS_IN_JSON if name in known), None)
             labels.append(written.strip() or in_json)
-            if missing := [
-                name for name in answers if not isinstance(known.get(name), int | float)
-            ]:
-                raise ValueError(f"{self.file}: {key}.json has no number {missing[0]!r}: pack anew")
+            for name in answers:
+                if not isinstance(known.get(name), int | float):
+                    raise ValueError(f"{self.place}: {key}.json has no number {name!r}: pack anew")
             rows.append([known[name] for name in answers])
         columns = (np.array(column) for column in zip(*rows, strict=True))
         return labels, dict(zip(answers, columns, strict=bool(rows)))
@@ -127,7 +129,7 @@ class _Found:
         try:
             parsed = json.loads(text or "{}")
         except ValueError as error:
-            raise ValueError(f"{self.file}: {name} is not JSON ({error}): correct it") from None
+            raise ValueError(f"{self.place}: {name} is not JSON ({error}): correct it") from None
         return parsed if isinstance(parsed, dict) else {}
 
 
@@ -145,7 +147,7 @@ def _describing(key: str) -> tuple[str, str]:
     return key + _LABEL_ENDING, key + _ANSWERS_ENDING
 
 
-def _number(labels: list[int | str | None], file: Path) -> tuple[tuple[str, ...], np.ndarray]:
+def _number(labels: list[int | str | None], place: str) -> tuple[tuple[str, ...], np.ndarray]:
     """Labels as numbers; where some are texts, also the classes in which these are places."""
     try:
         numbers = np.array([-1 if label is None else int(str(label)) for label in labels], np.int64)
@@ -156,7 +158,7 @@ def _number(labels: list[int | str | None], file: Path) -> tuple[tuple[str, ...]
         return classes, np.array([places.get(text or "", -1) for text in texts], np.int64)
     if len(numbers) and not -1 <= numbers.min() <= numbers.max() < _MOST_CLASSES:
         raise ValueError(
-            f"{file}: labels from {numbers.min()} to {numbers.max()} are no classes: number them "
+            f"{place}: labels from {numbers.min()} to {numbers.max()} are no classes: number them "
             f"from 0 to at most {_MOST_CLASSES - 1}"
         )
     return (), numbers

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jepakit.core.errors import RunFailed
-from jepakit.data.sources.indexing_progress import Tell, telling
-from jepakit.data.sources.shard import Shard
-from jepakit.data.sources.shard_cache import ShardCache, shard_key
-from jepakit.data.sources.shard_download import Downloads
+from jepakit.data.sources.shards.cache import ShardCache, shard_key
+from jepakit.data.sources.shards.download import Downloads
+from jepakit.data.sources.shards.progress import Tell, telling
+from jepakit.data.sources.shards.shard import Shard
 from jepakit.data.sources.tar_index import TarIndex
 from jepakit.data.sources.tar_scan import scan_tar
 
@@ -82,7 +82,8 @@ class ShardIndices:
         if kept := self._kept(shard):  # another process was quicker
             return kept
         try:
-            return scan_tar(self.cache.path(shard), progress, self.answers, self.allow_cut)
+            file = self.cache.path(shard)
+            return scan_tar(file, progress, self.answers, self.allow_cut, shard.shown)
         except FileNotFoundError:
             raise RunFailed(
                 f"{shard.shown} left the cache while it was read: set data.source.cache_bytes to "
@@ -134,13 +135,11 @@ def _check_files(shards: Sequence[Shard]) -> None:
 
 def _check(shard: Shard, index: TarIndex) -> None:
     """Whether the index is of this tar."""
-    length = None if shard.is_remote else shard.file.stat().st_size
     packed = shard.packed
+    known = packed.bytes if packed else index.tar_bytes
+    length = known if shard.is_remote else shard.file.stat().st_size
     end = int((index.offsets + index.sizes).max(initial=0))
-    is_wrong = packed and (
-        len(index) != packed.num_pictures or (length or packed.bytes) != packed.bytes
-    )
-    if is_wrong or (length is not None and end > length):
+    if end > length or (packed and (len(index), length) != (packed.num_pictures, packed.bytes)):
         raise ValueError(
             f"{shard.shown} is not the file that its index describes: copy it anew, or pack anew "
             "with `jepa pack`"

@@ -14,7 +14,7 @@ from jepakit.data.sources.pack_description import (
     is_description,
     parse_description,
 )
-from jepakit.data.sources.shard import Shard, expand_braces, is_pipe, is_remote
+from jepakit.data.sources.shards.shard import Shard, expand_braces, is_pipe, is_remote
 
 ReadSmall = Callable[[str], bytes | None]  # the content at a URL; None where there is nothing
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jepakit.core.errors import RunFailed
-from jepakit.data.sources.shard import Shard
-from jepakit.data.sources.shard_download import Download, Downloads
+from jepakit.data.sources.shards.download import Download, Downloads
+from jepakit.data.sources.shards.shard import Shard
 
 _KEPT, _PART, _LOCK = ".tar", ".part", ".lock"
 

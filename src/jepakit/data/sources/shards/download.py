@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
 
 from jepakit.core.errors import RunFailed
-from jepakit.data.sources.shard import Shard, is_pipe
+from jepakit.data.sources.shards.shard import Shard, is_pipe
 from jepakit.data.workers import is_stopping
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Tar files of pictures: finding, fetching, indexing and reading them."""

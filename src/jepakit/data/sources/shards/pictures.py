@@ -1,0 +1,152 @@
+"""The pictures of all shards together: one table of names, places, labels and answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from jepakit.data.sources.folder_index import PackedNames
+from jepakit.data.sources.folder_labels import (
+    find_classes,
+    find_labels,
+    in_natural_order,
+    part_name,
+    parts_among,
+)
+from jepakit.data.sources.shards.places import Shards
+from jepakit.data.sources.stored import names_and_sizes
+from jepakit.data.sources.tar_index import TarIndex
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ShardPictures:
+    """One row per picture, shard after shard; see `TarIndex`."""
+
+    names: PackedNames
+    suffixes: tuple[str, ...]  # all there are
+    suffix: Int[np.ndarray, " N"]  # place in `suffixes`
+    shard: Int[np.ndarray, " N"]
+    offsets: Int[np.ndarray, " N"]
+    sizes: Int[np.ndarray, " N"]
+    labels: Int[np.ndarray, " N"]
+    answers: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+    fingerprint: str
+
+
+def gather(found: Shards, indices: Sequence[TarIndex], split: str | None) -> ShardPictures:
+    """The pictures of a part; raises `ValueError` if there are none, or no such part."""
+    place = found.shards[0].shown
+    names = [name for index in indices for name in index.names]
+    if not names:
+        raise ValueError(f"{place} holds no pictures: set data.source.path to tars that do")
+    described = _described_labels(found, indices)
+    if described is None:
+        names = _without_common_folder(names)
+    chosen = np.arange(len(names))
+    if not found.has_parts:
+        folder = _part_folder(names, split, place)
+        chosen = np.array([i for i in chosen if names[i].startswith(folder)])
+        names = [names[i][len(folder) :] for i in chosen]
+    classes = described[0] if described else find_classes(names)
+    labels = described[1][chosen] if described else find_labels(names, classes)
+    shard = np.repeat(np.arange(len(indices)), [len(index) for index in indices])[chosen]
+    names = _make_unique(names, shard, found)
+    sizes = np.concatenate([index.sizes for index in indices])[chosen]
+    answers = {
+        name: np.concatenate([index.answers[name] for index in indices])[chosen]
+        for name in _common_answers(indices)
+    }
+    suffixes = tuple(sorted({suffix for index in indices for suffix in index.suffixes}))
+    suffix = [suffixes.index(suffix) for index in indices for suffix in index.suffixes]
+    beside = b""  # a tar of a folder is what the folder is
+    if described or answers:
+        held = [labels, *answers.values()]
+        beside = repr((classes, *answers)).encode() + b"".join(v.tobytes() for v in held)
+    return ShardPictures(
+        names=PackedNames(names),
+        suffixes=suffixes,
+        suffix=np.array(suffix, np.uint8)[chosen],
+        shard=shard,
+        offsets=np.concatenate([index.offsets for index in indices])[chosen],
+        sizes=sizes,
+        labels=labels,
+        answers=answers,
+        classes=classes,
+        fingerprint=names_and_sizes(zip(names, sizes.tolist(), strict=True), beside),
+    )
+
+
+def _described_labels(
+    found: Shards, indices: Sequence[TarIndex]
+) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """Classes and labels as the shards have them; None where they have none."""
+    numbers = np.concatenate([index.labels for index in indices])
+    highest = int(numbers.max())
+    if found.description is not None:
+        classes = found.description.classes
+        if highest >= len(classes):
+            raise ValueError(
+                f"{found.shards[0].shown}: label {highest} of {len(classes)} classes: pack anew "
+                "with `jepa pack`"
+            )
+        return classes, numbers
+    if highest < 0:
+        return None
+    if not any(index.classes for index in indices):
+        return tuple(str(number) for number in range(highest + 1)), numbers
+    texts = [_texts(index) for index in indices]
+    classes = in_natural_order({text for of_one in texts for text in of_one})
+    places = {text: place for place, text in enumerate(classes)}
+    to_places = [np.array([*(places[text] for text in of_one), -1], np.int64) for of_one in texts]
+    renumbered = [to[index.labels] for to, index in zip(to_places, indices, strict=True)]
+    return classes, np.concatenate(renumbered)
+
+
+def _texts(index: TarIndex) -> tuple[str, ...]:
+    """The names of a shard's labels 0, 1, …; -1 takes what stands behind the last."""
+    return index.classes or tuple(str(number) for number in range(int(index.labels.max()) + 1))
+
+
+def _common_answers(indices: Sequence[TarIndex]) -> list[str]:
+    return [name for name in indices[0].answers if all(name in index.answers for index in indices)]
+
+
+def _without_common_folder(names: list[str]) -> list[str]:
+    """`photos/a/1.jpg`, `photos/b/2.jpg` -> `a/1.jpg`, `b/2.jpg`; a part is kept."""
+    tops = {name.partition("/")[0] if "/" in name else "" for name in names}
+    top = tops.pop()
+    if tops or not top or parts_among([top]):
+        return names
+    return [name.partition("/")[2] for name in names]
+
+
+def _part_folder(names: list[str], split: str | None, place: str) -> str:
+    """With which folder the names of a part begin; "" without parts."""
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    parts = parts_among(folders)
+    if split is None:
+        if parts:
+            _log.info("%s is stored in parts (%s): using train", place, ", ".join(parts))
+        return f"{parts['train']}/" if parts else ""
+    wanted = part_name(split)
+    if wanted in parts or split in folders:
+        return f"{parts.get(wanted, split)}/"
+    advice = f"set data.source.split to one of: {', '.join(parts)}" if parts else "leave it out"
+    raise ValueError(f"{place} has no part {split!r}: {advice}")
+
+
+def _make_unique(names: list[str], shard: np.ndarray, found: Shards) -> list[str]:
+    """The same names, or with the shard before them where shards repeat them."""
+    if len(set(names)) == len(names):
+        return names
+    stems = [shard.stem for shard in found.shards]
+    if len(set(stems)) < len(stems):
+        stems = [str(number) for number in range(len(stems))]
+    return [f"{stems[number]}/{name}" for number, name in zip(shard.tolist(), names, strict=True)]
