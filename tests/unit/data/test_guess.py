@@ -1,6 +1,7 @@
 """One text names pictures of any kind; what it is told apart by is what lies there."""
 
 import json
+import tarfile
 
 import numpy as np
 import pytest
@@ -55,6 +56,19 @@ def _clevr(root):
     return root
 
 
+def _tar(root):
+    _folder(root / "unpacked")
+    with tarfile.open(root / "pictures.tar", "w") as tar:
+        tar.add(root / "unpacked", "pictures")
+    return root / "pictures.tar"
+
+
+def _folder_of_tars(root):
+    file = _tar(root / "elsewhere")
+    (root / "tars").mkdir()
+    return file.rename(root / "tars" / "0.tar").parent
+
+
 def _array(root):
     root.mkdir()
     np.save(root / "pictures.npy", np.zeros((2, 8, 8, 3), np.uint8))
@@ -70,6 +84,8 @@ def _array(root):
         (_parquet_of_pictures, "huggingface"),
         (_clevr, "clevr"),
         (_array, "arrays"),
+        (_tar, "shards"),
+        (_folder_of_tars, "shards"),
     ],
 )
 def test_what_lies_there_tells_the_kind(tmp_path, make, kind):
@@ -84,6 +100,10 @@ def test_what_lies_there_tells_the_kind(tmp_path, make, kind):
         ("scenes", "scenes", {}),
         ("hf:uoft-cs/cifar10", "huggingface", {"path": "uoft-cs/cifar10", "revision": None}),
         ("hf:beans@1a2b", "huggingface", {"path": "beans", "revision": "1a2b"}),
+        ("data/x-{00..12}.tar", "shards", {"path": "data/x-{00..12}.tar"}),
+        ("https://host/a/index.json", "shards", {}),
+        ("pipe:cat a.tar", "shards", {}),
+        ("a.tar::b.tar", "shards", {}),
         ("torchvision:CIFAR10", "torchvision", {"name": "CIFAR10", "split": None}),
         ("torchvision:STL10/unlabeled", "torchvision", {"name": "STL10", "split": "unlabeled"}),
     ],
@@ -103,6 +123,7 @@ def test_a_folder_called_scenes_is_a_folder(tmp_path, monkeypatch):
 def test_parts(tmp_path):
     assert guess_parts(_folder(tmp_path / "folder")).keys() == {"train", "val"}
     assert guess_parts(_array(tmp_path / "array")).keys() == {"all"}
+    assert guess_parts(_tar(tmp_path / "tar")).keys() == {"train", "val"}
     assert open_parts(tmp_path / "folder")["val"].classes == ("a", "b")
 
 

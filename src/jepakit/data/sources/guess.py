@@ -12,9 +12,11 @@ from jepakit.data.sources.clevr_files import PARTS, find_layout, find_parts
 from jepakit.data.sources.huggingface import HuggingFace
 from jepakit.data.sources.image_folder import ImageFolder, find_splits
 from jepakit.data.sources.kinds import UnmixedSettings, build_unmixed
+from jepakit.data.sources.pack_description import DESCRIPTION_FILE
 from jepakit.data.sources.parquet_files import holds_pictures
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.data.sources.table import Table, table_parts
+from jepakit.data.sources.tar_shards import TarShards
 from jepakit.data.sources.torchvision_datasets import TorchvisionDataset
 
 ALL = "all"  # the one part of a dataset that is not stored in parts
@@ -22,6 +24,10 @@ SCENES, HUB, TORCHVISION = "scenes", "hf:", "torchvision:"
 
 _TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 _ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
+# `save_to_disk` writes the first two.
+_OF_HUGGING_FACE = ("state.json", "dataset_dict.json", "*.parquet", "data/*.parquet")
+# Tar files, here or elsewhere; several with :: between them.
+_SHARDS = re.compile(r"^pipe:|\.(tar|tgz|tar\.gz)$|\.tar(::|\s)|://.*/index\.json$")
 _USUAL_PARTS = ("train", "val", "test")
 
 
@@ -40,6 +46,8 @@ def guess_source(text: str | Path, channels: int = 3, split: str | None = None) 
         return TorchvisionDataset.Settings(
             name=name, channels=channels, split=split or part or None
         )
+    if _SHARDS.search(text):
+        return TarShards.Settings(path=text, **named)
     path = Path(text).expanduser()
     if text == SCENES and not path.exists():
         return ProceduralScenes.Settings()
@@ -60,7 +68,9 @@ def guess_parts(text: str | Path, channels: int = 3) -> dict[str, UnmixedSetting
 
 
 def _guess_folder(path: Path, channels: int, split: str | None) -> UnmixedSettings:
-    if path.is_dir() and _is_dataset_of_hugging_face(path):
+    if path.is_dir() and _holds(path, "*.tar", DESCRIPTION_FILE):
+        return TarShards.Settings(path=str(path), channels=channels, split=split)
+    if path.is_dir() and _holds(path, *_OF_HUGGING_FACE):
         return HuggingFace.Settings(path=str(path), channels=channels, split=split)
     if find_layout(path) is None:
         return ImageFolder.Settings(path=path, channels=channels, split=split)
@@ -70,12 +80,10 @@ def _guess_folder(path: Path, channels: int, split: str | None) -> UnmixedSettin
     return Clevr.Settings(path=path, channels=channels, split=part)
 
 
-def _is_dataset_of_hugging_face(folder: Path) -> bool:
-    """Whether `save_to_disk` wrote it, or Parquet files lie in it."""
-    saved = ("state.json", "dataset_dict.json")
-    return any((folder / name).is_file() for name in saved) or any(
-        next(folder.glob(pattern), None) for pattern in ("*.parquet", "data/*.parquet")
-    )
+def _holds(folder: Path, *patterns: str) -> bool:
+    """Whether a file of such a name lies there, or in the folder of the training part."""
+    parts = [folder, *find_splits(folder).values()]
+    return any(next(part.glob(pattern), None) for part in parts for pattern in patterns)
 
 
 def _parts(whole: UnmixedSettings) -> list[str]:
