@@ -52,18 +52,64 @@ def _clevr_settings(folder):
     return {"path": folder}
 
 
+def _arrays_settings(folder):
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    np.save(folder / "pictures.npy", random.integers(0, 256, (8, 10, 12, 3), dtype=np.uint8))
+    np.save(folder / "labels.npy", np.arange(8) % 3)
+    return {"path": folder / "pictures.npy", "labels": folder / "labels.npy"}
+
+
+def _parquet_settings(folder):
+    """A table with the pictures themselves, of which there are two row groups."""
+    datasets = pytest.importorskip("datasets")
+    _write_pictures(folder)
+    features = {
+        "image": datasets.Image(),
+        "label": datasets.ClassLabel(names=["x", "y"]),
+        "kind": datasets.ClassLabel(names=["u", "v", "w"]),
+    }
+    content = {
+        "image": [str(path) for path in sorted(folder.glob("*/*.png"))],
+        "label": [number % 2 for number in range(8)],
+        "kind": [number % 3 for number in range(8)],
+    }
+    made = datasets.Dataset.from_dict(content, datasets.Features(features))
+    made.save_to_disk(folder / "saved")
+    made.to_parquet(folder / "pictures.parquet", batch_size=4)
+    return {"path": str(folder / "pictures.parquet"), "streaming": True}
+
+
+def _saved_settings(folder):
+    _parquet_settings(folder)
+    return {"path": str(folder / "saved")}
+
+
+def _mixed_settings(folder):
+    fake = {"kind": "torchvision", **_FAKE_DATA}
+    files = {"kind": "folder", **_folder_settings(folder)}
+    return {"sources": [{"source": files, "weight": 2}, {"source": fake}], "pictures": 12}
+
+
+_FAKE_DATA = {"name": "FakeData", "options": {"size": 9, "image_size": [3, 10, 12]}}
 _SETTINGS = {
     "folder": _folder_settings,
     "scenes": lambda folder: {},
     "clevr": _clevr_settings,
     "table": _table_settings,
+    "arrays": _arrays_settings,
+    "huggingface": _saved_settings,
+    "torchvision": lambda folder: _FAKE_DATA,
+    "mixed": _mixed_settings,
 }
+_OTHER_FORMS = {"streamed": ("huggingface", _parquet_settings)}
 
 
-@pytest.fixture(params=[*SOURCES, "decoded"])
+@pytest.fixture(params=[*SOURCES, *_OTHER_FORMS, "decoded"])
 def source(request, tmp_path):
     kind = "table" if request.param == "decoded" else request.param
-    built = build_source(_PARSE({"kind": kind, **_SETTINGS[kind](tmp_path / "pictures")}))
+    kind, prepare = _OTHER_FORMS.get(kind) or (kind, _SETTINGS[kind])
+    built = build_source(_PARSE({"kind": kind, **prepare(tmp_path / "pictures")}))
     return DecodedSource(built, tmp_path / "decoded") if request.param == "decoded" else built
 
 

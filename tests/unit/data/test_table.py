@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -173,3 +174,54 @@ def test_labels_survive_being_split(tmp_path: Path) -> None:
     table = opened(write(tmp_path, text))
     np.testing.assert_array_equal([table.labels(i)["age"] for i in range(2)], [2, 4])
     assert [table.name(i) for i in range(2)] == ["b.png", "d.png"]
+
+
+def test_a_parquet_table_reads_as_the_same_text(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {
+        "path": ["a.png", "b.png", "c.png", "d.png"],
+        "label": [10, 9, 10, 9],
+        "hat": [True, False, True, True],
+        "age": [1.5, 2.0, -1.0, 4.0],
+        "box": [[0, 1], [2, 3], [4, 5], [6, 7]],
+    }
+    write(tmp_path, "")
+    parquet.write_table(pa.table(columns), tmp_path / "labels.parquet")
+    table = opened(tmp_path / "labels.parquet")
+    assert (table.classes, labels(table)) == (("9", "10"), [1, 0, 1, 0])
+    assert table.labels(0) == {"label": 1, "hat": 1, "age": 1.5}
+    assert dict(table.tasks)["hat"] == ("no", "yes")
+    assert table.sample(2).picture[0, 0].tolist() == [2, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"path": ["a.png", "b.png", "c.png"], "label": ["x", None, None]},
+            r"row 2: label is missing: .* \(2 of 3 pictures have none\)",
+        ),
+        ({"path": ["a.png", "a.png"]}, "rows 1 and 2 both name"),
+        ({"path": ["a.png", "zz.png"]}, "'zz.png' of row 2"),
+        ({"image": [b"\xff\xd8\xff"]}, r"set data\.source\.kind=huggingface"),
+        ({"path": pa.array([], pa.string())}, "has no rows"),
+    ],
+)
+def test_mistakes_in_a_parquet_table(tmp_path: Path, columns: Any, message: str) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write(tmp_path, "")
+    parquet.write_table(pa.table(columns), tmp_path / "labels.parquet")
+    with pytest.raises(ValueError, match=message):
+        opened(tmp_path / "labels.parquet")
+
+
+def test_a_damaged_parquet_table(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(ValueError, match="is not a Parquet file"):
+        opened(tmp_path / "a.parquet")
+
+
+def test_holes_are_counted(tmp_path: Path) -> None:
+    file = write(tmp_path, "path,label\na.png,x\nb.png,\nc.png,\nd.png,y\n")
+    with pytest.raises(ValueError, match=r"line 3: label is missing: .*\(2 of 4 pictures"):
+        opened(file)

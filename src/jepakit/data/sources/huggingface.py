@@ -39,7 +39,7 @@ class HuggingFace(FilesOrArrays):
 
         kind: Literal["huggingface"] = "huggingface"
         path: str = Field(
-            description="name on the Hub, or a .parquet, .arrow, folder, or URL of a .parquet"
+            description="name on the Hub, .parquet, .arrow, folder, or URL …-{000..012}.parquet"
         )
         name: str | None = Field(default=None, description="the configuration, if it has several")
         revision: str | None = Field(default=None, description="branch, tag or commit on the Hub")

@@ -14,6 +14,7 @@ from jepakit.core.errors import RunFailed
 _SECONDS_TO_ANSWER = 10.0
 _LOCAL_ENDINGS = (".parquet", ".arrow")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_NUMBERS = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _OTHER_NAMES = {"val": ("validation", "valid", "dev"), "validation": ("val", "valid", "dev")}
 
 
@@ -63,11 +64,11 @@ def find_parquet(wanted: Wanted) -> tuple[list[str], str]:
     datasets = _datasets()
     if wanted.path.endswith(".parquet"):
         local = wanted.local
-        choose_part(["train"], wanted)
-        return [str(local) if local else wanted.path], "train"
+        part = choose_part(["train"], wanted)
+        return ([str(local)] if local else _numbered(wanted.path)), part
     with _told_in_a_sentence(wanted, datasets):
         builder = datasets.load_dataset_builder(**_loading(wanted))
-    files = builder.config.data_files or {}
+    files = {str(part): some for part, some in (builder.config.data_files or {}).items()}
     part = choose_part(list(files), wanted) if files else ""
     found = [str(file) for file in files.get(part, ())]
     if not found or not all(file.endswith(".parquet") for file in found):
@@ -107,6 +108,15 @@ def choose_part(names: Sequence[str], wanted: Wanted) -> str:
     )
 
 
+def _numbered(url: str) -> list[str]:
+    """`…-{000..012}.parquet` stands for thirteen files."""
+    begin, first, last, end = (*_NUMBERS.split(url, maxsplit=1), "", "", "")[:4]
+    if not first:
+        return [url]
+    width = len(first)
+    return [f"{begin}{number:0{width}d}{end}" for number in range(int(first), int(last) + 1)]
+
+
 def _is_hub_name(path: str) -> bool:
     return bool(_HUB_NAME.fullmatch(path))
 
@@ -114,7 +124,8 @@ def _is_hub_name(path: str) -> bool:
 def _loading(wanted: Wanted) -> dict[str, Any]:
     """The arguments of `load_dataset` and `load_dataset_builder`."""
     if wanted.path.endswith(".parquet"):
-        return {"path": "parquet", "data_files": str(wanted.local or wanted.path)}
+        files = [str(wanted.local)] if wanted.local else _numbered(wanted.path)
+        return {"path": "parquet", "data_files": files}
     arguments: dict[str, Any] = {"path": str(wanted.local or wanted.path), "name": wanted.name}
     return arguments if wanted.local else {**arguments, "revision": wanted.revision}
 

@@ -180,20 +180,21 @@ def _open(file: str) -> Any:
 
 def _try_again(read: Callable[[], _T], file: str, forget: Callable[[], None] = lambda: None) -> _T:
     """A network that is gone for a moment shall not end a run of days."""
-    pyarrow = _pyarrow()
-    for number in range(_NUM_TRIES if "://" in file else 1):
+    is_remote = "://" in file
+    for number in range(_NUM_TRIES if is_remote else 1):
         if number:
             time.sleep(_SECONDS_BETWEEN * 4 ** (number - 1))
         try:
             return read()
-        except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{file} is not a Parquet file, or damaged: {_line(error)}") from None
         except FileNotFoundError as error:
             raise RunFailed(f"{file} is not there (any more)") from error
         except Exception as error:  # noqa: BLE001 - every file system has errors of its own
             reason = error
             forget()
-    raise RunFailed(f"{file} cannot be read ({_line(reason)}): check the network, then continue")
+    if isinstance(reason, ValueError) or not (is_remote or getattr(reason, "errno", None)):
+        raise ValueError(f"{file} is not a Parquet file, or damaged: {_line(reason)}")
+    advice = "check the network" if is_remote else "make it readable"
+    raise RunFailed(f"{file} cannot be read ({_line(reason)}): {advice}, then continue")
 
 
 def _text(value: Any) -> str:
