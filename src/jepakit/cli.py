@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+data_commands = typer.Typer(help="Look at pictures before training on them.", no_args_is_help=True)
+app.add_typer(data_commands, name="data")
 
 Config = Annotated[  # text, not a path: without a file the first word is a setting
     str | None, typer.Argument(help="YAML file; without one, settings are chosen for you")
@@ -114,6 +116,68 @@ def evaluate(
     from jepakit.commands.evaluate import evaluate as run
 
     raise typer.Exit(run(words or [], data, tasks, config, seeds, out))
+
+
+PICTURES = "a folder, .tar files, a table, hf:NAME, torchvision:NAME: as after --data"
+Pictures = Annotated[str, typer.Argument(help=PICTURES, metavar="PICTURES", show_default=False)]
+Channels = Annotated[int, typer.Option("--channels", help="1 grey, 3 RGB, others from arrays")]
+Values = Annotated[
+    str | None,
+    typer.Option("--values", metavar="LOW,HIGH", help="arrays: these become 0 and 255"),
+]
+Split = Annotated[str | None, typer.Option("--split", help="one part of the dataset, e.g. val")]
+NumWorkers = Annotated[
+    int, typer.Option("--workers", help="processes beside this one", min=0, show_default="cores")
+]
+
+
+@app.command()
+def pack(
+    pictures: Annotated[str | None, typer.Argument(help=PICTURES, metavar="PICTURES")] = None,
+    out: Annotated[Path | None, typer.Argument(help="a new folder", metavar="OUT")] = None,
+    shorter_side: Annotated[
+        int | None, typer.Option("--shorter-side", help="shrink larger pictures to it, in pixels")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="keep (the files as they are), jpeg, webp, png, raw (.npy)"),
+    ] = None,
+    quality: Annotated[int | None, typer.Option("--quality", help="of jpeg and webp, 90")] = None,
+    shard_bytes: Annotated[
+        str | None, typer.Option("--shard-bytes", help="of one shard, at most: 256MB, 1GB")
+    ] = None,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option("--max-bytes", help="of everything: chooses size and quality to fit"),
+    ] = None,
+    split: Split = None,
+    channels: Channels = 3,
+    values: Values = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="decode pictures that are kept as they are")
+    ] = True,
+    num_workers: NumWorkers = os.cpu_count() or 1,
+    max_broken_share: Annotated[
+        float, typer.Option("--max-broken-share", help="of pictures left out", min=0, max=1)
+    ] = 0.01,
+    verify: Annotated[
+        Path | None, typer.Option("--verify", help="only compare a packed folder's checksums")
+    ] = None,
+) -> None:
+    """Write pictures into tar shards (WebDataset); the same command continues, or finds it done."""
+    from jepakit.commands.pack import pack as run
+    from jepakit.commands.pack import verify_packed
+
+    if verify is not None:
+        raise typer.Exit(verify_packed(verify))
+    if pictures is None or out is None:
+        raise ValueError("name the pictures and a folder for the shards: jepa pack PICTURES OUT")
+    asked = {
+        **{"shorter_side": shorter_side, "format": format, "quality": quality, "values": values},
+        **{"shard_bytes": shard_bytes, "max_bytes": max_bytes, "channels": channels},
+        "check": check,
+    }
+    raise typer.Exit(run(pictures, out, asked, split, num_workers, max_broken_share))
 
 
 @app.command()

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
@@ -27,6 +28,21 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with written_whole(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def held(lock: Path, refusal: str) -> Iterator[IO[str]]:
+    """Hold a lock file; `ValueError(refusal)` if another process does. A killed one lets go."""
+    import fcntl  # not on Windows
+
+    with lock.open("a+") as file:
+        try:
+            # Not flock: that one would be inherited, and held on, by worker processes that outlive
+            # a killed one for some seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise ValueError(refusal) from None
+        yield file
 
 
 def flush_to_disk(path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from jepakit.core.files import held
 
 
 class RunFolder:
@@ -33,15 +34,8 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Hold the folder for one run; a second one is refused. A killed run lets go of it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a+") as lock:
-            try:
-                # Not flock: that one would be inherited, and held on, by loader processes that
-                # outlive a killed run for some seconds.
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                raise ValueError(
-                    f"another run is writing into {self.path}: wait for it, or choose folder=NEW"
-                ) from None
+        refusal = f"another run is writing into {self.path}: wait for it, or choose folder=NEW"
+        with held(self.path / ".lock", refusal) as lock:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jaxtyping import Int
 from torch.utils.data import Dataset
 
+from jepakit.data.shrinking import resized, shrunk_size
 from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Sample, Source
 from jepakit.data.workers import Workers, is_stopping
 
@@ -171,15 +170,5 @@ class _Decoder(Dataset):
             picture = self._source.sample(index).picture
         except BrokenPicture as error:
             return error
-        return _shrink(picture, self._shorter_side) if self._shorter_side else picture
-
-
-def _shrink(picture: np.ndarray, shorter_side: int) -> np.ndarray:
-    height, width = picture.shape[:2]
-    factor = shorter_side / min(height, width)
-    if factor >= 1:
-        return picture
-    size = (round(height * factor), round(width * factor))
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
-    small = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)[0]
-    return small.permute(1, 2, 0).contiguous().numpy()
+        size = shrunk_size((picture.shape[0], picture.shape[1]), self._shorter_side)
+        return resized(picture, size) if size else picture
