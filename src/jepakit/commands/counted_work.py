@@ -56,7 +56,7 @@ class CountedWork:
     def tell(self, line: str) -> None:
         """A line about what is done."""
         self._obey()
-        self.console.print(line, style="dim", highlight=False, soft_wrap=True)
+        self.console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def _obey(self) -> None:
         if self.interruption.received is not None:

@@ -34,15 +34,15 @@ def pack(
     packing = Packing(settings, parts, out, num_workers, work.tell)
     packed, begin = packing.finished(), time.monotonic()
     if packed is not None:
-        console.print("[bold]packed already[/], nothing to do", highlight=False)
+        _tell(console, "packed already, nothing to do")
     else:
         with work:
             try:
                 packed = packing.run(work, max_broken_share)
             except KeyboardInterrupt:
-                console.print(f"stopped; the same command goes on in {out}", highlight=False)
+                _tell(console, f"stopped; the same command goes on in {out}")
                 return work.interruption.exit_code
-        console.print(f"packed in {in_words(time.monotonic() - begin)}", highlight=False)
+        _tell(console, f"packed in {in_words(time.monotonic() - begin)}")
     _summarise(console, packed, list(parts) if len(parts) > 1 else [""], out)
     return 0
 
@@ -53,9 +53,9 @@ def verify_packed(out: Path) -> int:
     with CountedWork(console, "verifying", "bytes") as work:
         wrong = verify(out, work)
     for file, reason in wrong.items():
-        console.print(f"[bold red]damaged:[/] {file} {reason}", highlight=False, soft_wrap=True)
+        _tell(console, f"damaged: {file} {reason}", "bold red")
     if not wrong:
-        console.print(f"every shard of {out} is as it was packed", highlight=False, soft_wrap=True)
+        _tell(console, f"every shard of {out} is as it was packed")
     return int(bool(wrong))
 
 
@@ -74,21 +74,14 @@ def _summarise(
 ) -> None:
     for name, part in zip(names, packed, strict=True):
         folder = PackedFolder(out / name)
-        console.print(
-            f"{folder.path}: {part.num_pictures:,} pictures in {_counted(len(part.shards), 'shard')}, "
-            f"{in_bytes(folder.num_bytes())}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        pictures, shards = f"{part.num_pictures:,} pictures", f"{len(part.shards):,} shards"
+        size = in_bytes(folder.num_bytes())
+        _tell(console, f"{folder.path}: {pictures}, {shards}, {size}")
         if num_broken := folder.num_broken():
-            console.print(
-                f"[bold red]left out:[/] {_counted(num_broken, 'picture')} that cannot be read, listed in "
-                f"{folder.broken_pictures}",
-                highlight=False,
-                soft_wrap=True,
-            )
-    console.print(f"to train on them: jepa pretrain --data {out}", highlight=False, soft_wrap=True)
+            told = f"{num_broken:,} pictures that cannot be read"
+            _tell(console, f"left out: {told}: {folder.broken_pictures}", "bold red")
+    _tell(console, f"to train on them: jepa pretrain --data {out}")
 
 
-def _counted(number: int, name: str) -> str:
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
+def _tell(console: Console, line: str, style: str = "") -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ def parse_bytes(text: str) -> int:
     return round(float(match[1]) * _UNITS[match[2].upper()])
 
 
-def in_bytes(number: float) -> str:
+def in_bytes(number: int | float) -> str:
     """256,000,000 -> `256 MB`."""
     units = ["B", "kB", "MB", "GB", "TB"]
     while abs(number) >= 999.5 and len(units) > 1:

@@ -24,7 +24,7 @@ WITH_QUALITY = ("jpeg", "webp")
 _SUFFIXES = {"jpeg": ".jpg", "webp": ".webp", "png": ".png", "raw": ".npy"}
 _KINDS: dict[str, Format] = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "jpeg"),
-    **{".webp": "webp", ".npy": "raw"},
+    **{".webp": "webp", ".png": "png", ".npy": "raw"},
 }
 _CHANNELS: dict[str, tuple[int, ...]] = {"jpeg": (1, 3), "webp": (3, 4), "png": (1, 3, 4)}
 
@@ -62,6 +62,8 @@ def check_channels(format: Format, num_channels: int) -> None:
 def encode(source: Source, index: int, how: Encoding) -> Stored:
     """The file of picture `index` for a shard; raises `BrokenPicture`."""
     stored = source.stored(index)
+    if stored is not None and how.format == "keep" and not (how.shorter_side or how.check):
+        return stored
     picture = _opened(source, index, stored)
     is_shrunk = shrunk_size(picture.size, how.shorter_side) is not None
     if how.format == "keep" and stored is not None and not is_shrunk:
@@ -69,10 +71,11 @@ def encode(source: Source, index: int, how: Encoding) -> Stored:
             picture.pixels()
         return stored
     kind = _kept_kind(stored, source.num_channels) if how.format == "keep" else how.format
-    encoded = _encode_pixels(pixels_at_most(picture, how.shorter_side), kind, how.quality)
-    if stored and not is_shrunk and _KINDS.get(stored.suffix) == kind in WITH_QUALITY:
-        return min(stored, encoded, key=lambda file: len(file.content))  # never worse and larger
-    return encoded
+    content = _encode_pixels(pixels_at_most(picture, how.shorter_side), kind, how.quality)
+    if stored is None or _KINDS.get(stored.suffix) != kind:
+        return Stored(content, _SUFFIXES[kind])
+    is_in_vain = kind in WITH_QUALITY and not is_shrunk and len(content) >= len(stored.content)
+    return stored if is_in_vain else Stored(content, stored.suffix)
 
 
 def _opened(source: Source, index: int, stored: Stored | None) -> Picture:
@@ -87,17 +90,17 @@ def _kept_kind(stored: Stored | None, num_channels: int) -> Format:
     return kind if num_channels in _CHANNELS.get(kind, (num_channels,)) else "raw"
 
 
-def _encode_pixels(pixels: np.ndarray, kind: Format, quality: int) -> Stored:
+def _encode_pixels(pixels: np.ndarray, kind: Format, quality: int) -> bytes:
     file = io.BytesIO()
     if kind == "raw":
         np.save(file, np.ascontiguousarray(pixels))
-        return Stored(file.getvalue(), _SUFFIXES[kind])
+        return file.getvalue()
     image = Image.fromarray(
         np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     )
     options = {"jpeg": {"quality": quality, "optimize": True}, "webp": {"quality": quality}}
     image.save(file, kind, **options.get(kind, {}))
-    return Stored(file.getvalue(), _SUFFIXES[kind])
+    return file.getvalue()
 
 
 class EncodedPictures(Dataset):

@@ -21,7 +21,7 @@ SIDES = (*range(32, 256, 8), *range(256, 512, 16), *range(512, 1024, 32), *range
 
 _CHUNK = 16
 _DEVIATIONS = 2.5  # of the mean's error: one estimate in 160 is too low
-_BYTES_BESIDE = 48, 8192, 16384  # a picture, a shard, a folder: indices and descriptions
+_BYTES_BESIDE = 48, 4096, 4096  # a picture, a shard, a folder: indices and descriptions
 Tell = Callable[[str], None]
 
 
@@ -55,7 +55,7 @@ class Fitting:
             self._sides = (*(side for side in SIDES if side < largest), None)
         self._predictions: dict[Encoding, float] = {}
 
-    def choose(self, most: float) -> Encoding:
+    def choose(self, most: int | float) -> Encoding:
         """The best encoding that takes at most so many bytes, by its `prediction`.
 
         Raises `ValueError` if there is none.
@@ -78,13 +78,13 @@ class Fitting:
             self._tell(f"{encoding.words()}: about {in_bytes(found)}")
         return self._predictions[encoding]
 
-    def _fits(self, encoding: Encoding, most: float) -> bool:
+    def _fits(self, encoding: Encoding, most: int | float) -> bool:
         return self.prediction(encoding) <= most
 
     def _encoding(self, side: int | None, quality: int) -> Encoding:
         return Encoding(format=self._format, shorter_side=side, quality=quality)
 
-    def _largest_side(self, most: float) -> int | None:
+    def _largest_side(self, most: int | float) -> int | None:
         """By bisection: larger pictures take more bytes."""
         coarsest = self._qualities[0]
         if self._fits(self._encoding(self._sides[-1], coarsest), most):

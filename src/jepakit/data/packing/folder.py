@@ -61,10 +61,12 @@ class PackedFolder:
         write_text(self._journal, begun.model_dump_json())
 
     def begin(self, begun: Begun) -> None:
-        """Begin, or begin anew: nothing stays of what was packed before."""
+        """Begin, or go on: nothing stays but the shards that are known to be finished."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.keep(begun)
-        for file in (self._index, self.broken_pictures, *self.path.glob("shard-*")):
+        finished = {Path(shard.file).stem for shard in begun.shards}
+        shards = [file for file in self.path.glob("*shard-*") if file.stem not in finished]
+        for file in (self._index, self.broken_pictures, *shards):
             file.unlink(missing_ok=True)
 
     def finish(self, description: PackDescription) -> None:

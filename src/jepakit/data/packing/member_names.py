@@ -38,10 +38,11 @@ def split(name: str) -> tuple[str, str]:
 
 
 def safe(name: str) -> str:
-    """The stem, as a relative path whose last part has no dot: `./a/b.c.jpg` -> `a/b_c`."""
+    """The stem, as a relative path with nothing hidden and no dot at last: `./a/b.c` -> `a/b_c`."""
     stem, _ = split(name)
     parts = [part for part in stem.split("/") if part not in ("", ".", "..")] or ["_"]
-    return _UNSAFE.sub("_", "/".join([*parts[:-1], parts[-1].replace(".", "_")]))
+    folders = [f"_{part[1:]}" if part.startswith(".") else part for part in parts[:-1]]
+    return _UNSAFE.sub("_", "/".join([*folders, parts[-1].replace(".", "_")]))
 
 
 def _hash(key: str) -> int:

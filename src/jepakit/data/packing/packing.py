@@ -115,6 +115,8 @@ class Packing:
             what = f"them with {name}={before[name]} instead of {asked[name]}"
         else:
             return found
+        if isinstance(found, Begun) and not found.shards:
+            return None  # nothing is lost
         raise ValueError(f"{folder.path} holds {what}: give another folder, or remove this one")
 
     def _chosen_before(self) -> Encoding | None:
@@ -180,12 +182,12 @@ class Packing:
     ) -> PackDescription | Begun:
         """What was packed with that encoding; without such, a new beginning."""
         found = self._look(folder, source)
-        if found is not None and _encoding_of(found) == encoding:
-            return found
-        settings = self._settings.model_dump(mode="json")
-        begun = Begun(source=source.fingerprint(), settings=settings, encoding=encoding)
-        folder.begin(begun)
-        return begun
+        if found is None or _encoding_of(found) != encoding:
+            settings = self._settings.model_dump(mode="json")
+            found = Begun(source=source.fingerprint(), settings=settings, encoding=encoding)
+        if isinstance(found, Begun):
+            folder.begin(found)
+        return found
 
 
 def _add(progress: Progress, before: int, total: int, done: int, _: int) -> None:
