@@ -26,8 +26,10 @@ from jepakit.commands.loading_pipelines import (
     write_files,
 )
 from jepakit.core.randomness import BatchRandom, generator
+from jepakit.data.packing import Packing
 from jepakit.data.sources import Source, build_source, guess_source
 from jepakit.data.sources.decoded import DecodedSource
+from jepakit.data.sources.tar_shards import TarShards
 from jepakit.data.views import RandomView, crop_and_resize
 
 BATCH = 32
@@ -48,7 +50,13 @@ def bench_data(
     view = RandomView.Settings(size=size)
     with tempfile.TemporaryDirectory(prefix="jepa-bench-data-") as name:
         folder = Path(name)
-        forms = {"files": source, "decoded": DecodedSource(source, folder / "decoded")}
+        side = round(size * 256 / 224)
+        forms: dict[str, Source] = {
+            "files": source,
+            "packed": _packed(source, folder / "packed", format="jpeg", shorter_side=side),
+            "packed raw": _packed(source, folder / "raw", format="raw", shorter_side=side),
+            "decoded": DecodedSource(source, folder / "decoded"),
+        }
         usual = write_files(source, folder / "files")
         num_batches = max(2, len(source) // BATCH)
         for workers in (0, num_workers):
@@ -60,6 +68,13 @@ def bench_data(
         console.print(_stage_table(source, view))
         console.print(_bytes_table(source, view))
     return 0
+
+
+def _packed(source: Source, folder: Path, **how: Any) -> Source:
+    """What `jepa pack` makes of it."""
+    settings = Packing.Settings(channels=source.num_channels, **how)
+    Packing(settings, {"all": source}, folder).run(lambda done, total: None)
+    return build_source(TarShards.Settings(path=str(folder), channels=source.num_channels))
 
 
 def _openers(
