@@ -25,7 +25,7 @@ ADAPTERS = {
     "datasets": "data/sources/huggingface_opening.py",
     "huggingface_hub": "data/sources/huggingface_opening.py",  # comes with datasets
     "pyarrow": "data/sources/parquet_files.py",  # comes with datasets
-    "fsspec": "data/sources/parquet_files.py",  # comes with datasets
+    "fsspec": "data/sources/remote_files.py",  # comes with datasets
     "wandb": "training/metrics_log.py",
     "submitit": "launch/slurm.py",
     "transformers": "pretrained/huggingface.py",

@@ -26,7 +26,7 @@ from PIL import Image
 from jepakit.core.errors import RunFailed
 from jepakit.core.tensors import MaskIndices
 from jepakit.data.loader import TrainingStream
-from jepakit.data.sources import parquet_files
+from jepakit.data.sources import remote_files
 from jepakit.data.sources.huggingface import HuggingFace
 from jepakit.data.sources.parquet_files import ParquetRows
 from jepakit.data.sources.source import BrokenPicture
@@ -352,7 +352,7 @@ def test_a_server_that_is_gone(
     tmp_path: Path, served: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("aiohttp")
-    monkeypatch.setattr(parquet_files, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(remote_files, "_SECONDS_BETWEEN", 0.0)
     write_parts(tmp_path)
     source = opened(f"{served}/data/train-00000-of-00002.parquet", streaming=True)
     monkeypatch.setattr(RangeHandler, "do_GET", lambda self: self.send_error(503))
@@ -362,11 +362,23 @@ def test_a_server_that_is_gone(
         opened(f"{served}/none.parquet", streaming=True)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_addresses_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, streaming: bool) -> None:
+    with pytest.raises(ValueError, match="quatsch"):
+        opened("quatsch://a.parquet", streaming=streaming)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.http", raising=False)
+    known = sys.modules["fsspec.registry"]._registry  # type: ignore[attr-defined]
+    monkeypatch.delitem(known, "https", raising=False)
+    with pytest.raises(ValueError, match=r"needs more packages .*install"):
+        opened("https://somewhere/a.parquet", streaming=streaming)
+
+
 def test_a_glitch_is_tried_again(
     tmp_path: Path, served: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("aiohttp")
-    monkeypatch.setattr(parquet_files, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(remote_files, "_SECONDS_BETWEEN", 0.0)
     write_parts(tmp_path)
     source = opened(f"{served}/data/train-00000-of-00002.parquet", streaming=True)
     good, refusals = RangeHandler.do_GET, [1, 1]
@@ -392,7 +404,7 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     with pytest.raises(BrokenPicture, match=r"train/000000: .*damaged"):
         source.open(0)
     file.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="is not a Parquet file, or damaged"):
+    with pytest.raises(ValueError, match="is of another format, or damaged"):
         opened(file, streaming=True)
     file.unlink()
     with pytest.raises(RunFailed, match="is not there"):

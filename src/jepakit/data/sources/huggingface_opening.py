@@ -137,6 +137,8 @@ def _told_in_a_sentence(wanted: Wanted, datasets: Any) -> Iterator[None]:
     try:
         with nullcontext() if is_reached else _offline(datasets):
             yield
+    except ImportError as error:
+        raise ValueError(f"{wanted.path} needs more packages ({error}): install them") from None
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         if not is_reached:
             raise RunFailed(

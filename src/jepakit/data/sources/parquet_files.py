@@ -6,20 +6,17 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from jepakit.core.errors import RunFailed
+from jepakit.data.sources.remote_files import check_protocols, first_line, open_url, try_again
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
-_NUM_TRIES = 4
-_SECONDS_BETWEEN = 1.0  # before the second try; four times as long before each further one
 _NUM_AT_ONCE = 16  # footers
 _TOLD_EVERY = 10.0  # seconds
 
@@ -30,7 +27,9 @@ def read_texts(file: Path) -> dict[str, list[str]]:
     try:
         table = pyarrow.parquet.read_table(file)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{file} is not a Parquet file ({_line(error)}): write it anew") from None
+        raise ValueError(
+            f"{file} is not a Parquet file ({first_line(error)}): write it anew"
+        ) from None
     return {
         name: [_text(value) for value in table[name].to_pylist()]
         for name in table.column_names
@@ -68,6 +67,7 @@ class ParquetRows:
 
     def __init__(self, files: Sequence[str], num_kept: int) -> None:
         _pyarrow()
+        check_protocols(files)
         self.files = tuple(files)
         self._num_kept = num_kept
         self.groups, self.schema = _read_footers(self.files)
@@ -129,7 +129,7 @@ class ParquetRows:
             file = self._handles[group.file]
             return file.read_row_group(group.number, columns=list(columns), use_threads=False)
 
-        return _try_again(read, self.files[group.file], self._handles.clear)
+        return try_again(read, self.files[group.file], self._handles.clear)
 
 
 def _read_footers(files: Sequence[str]) -> tuple[tuple[RowGroup, ...], Any]:
@@ -159,52 +159,21 @@ def _footer(file: str) -> tuple[Any, Any]:
         with _open(file) as opened:
             return opened.metadata, opened.schema_arrow
 
-    return _try_again(read, file)
+    return try_again(read, file)
 
 
 def _open(file: str) -> Any:
     """A Parquet file at a path or URL. What is read from a URL is only what is asked for."""
-    pyarrow = _pyarrow()
-    if "://" not in file:
-        return pyarrow.parquet.ParquetFile(file, memory_map=True)
-    try:
-        from fsspec.core import url_to_fs
-
-        system, path = url_to_fs(file)
-    except ImportError as error:
-        raise ValueError(f"{file} needs more packages: pip install 'jepakit[hub]'") from error
-    # Small requests, because Parquet knows what it wants: nothing is read ahead.
-    opened = system.open(path, "rb", cache_type="none")
-    return pyarrow.parquet.ParquetFile(opened, pre_buffer=True)
-
-
-def _try_again(read: Callable[[], _T], file: str, forget: Callable[[], None] = lambda: None) -> _T:
-    """A network that is gone for a moment shall not end a run of days."""
-    is_remote = "://" in file
-    for number in range(_NUM_TRIES if is_remote else 1):
-        if number:
-            time.sleep(_SECONDS_BETWEEN * 4 ** (number - 1))
-        try:
-            return read()
-        except FileNotFoundError as error:
-            raise RunFailed(f"{file} is not there (any more)") from error
-        except Exception as error:  # noqa: BLE001 - every file system has errors of its own
-            reason = error
-            forget()
-    if isinstance(reason, ValueError) or not (is_remote or getattr(reason, "errno", None)):
-        raise ValueError(f"{file} is not a Parquet file, or damaged: {_line(reason)}")
-    advice = "check the network" if is_remote else "make it readable"
-    raise RunFailed(f"{file} cannot be read ({_line(reason)}): {advice}, then continue")
+    parquet = _pyarrow().parquet
+    if "://" in file:
+        return parquet.ParquetFile(open_url(file), pre_buffer=True)
+    return parquet.ParquetFile(file, memory_map=True)
 
 
 def _text(value: Any) -> str:
     if value is None:
         return ""
     return str(int(value)) if isinstance(value, bool) else str(value).strip()
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _pyarrow() -> Any:

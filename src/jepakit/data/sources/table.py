@@ -13,14 +13,8 @@ from jepakit.data.sources.folder_index import PackedNames
 from jepakit.data.sources.picture_files import Decoding
 from jepakit.data.sources.source import Stored
 from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
-from jepakit.data.sources.table_columns import (
-    Cells,
-    Roles,
-    Target,
-    find_roles,
-    read_cells,
-    read_target,
-)
+from jepakit.data.sources.table_cells import Cells, read_cells
+from jepakit.data.sources.table_columns import Roles, Target, find_roles, read_target
 
 _log = logging.getLogger(__name__)
 _PART_NAMES = {"valid": "val", "validation": "val", "dev": "val"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,7 @@ def opened(kind: Any, arguments: dict[str, Any]) -> Any:
     """
     name, download = kind.__name__, arguments.get("download", False)
     try:
-        with _no_endless_waiting() if download else nullcontext():
+        with _downloading(arguments["root"]) if download else nullcontext():
             dataset = kind(**arguments)
         item = dataset[0]
     except ImportError as error:
@@ -85,11 +87,18 @@ def find_classes(
 
 
 @contextmanager
-def _no_endless_waiting() -> Iterator[None]:
+def _downloading(root: Path) -> Iterator[None]:
+    """One process at a time, the others then find it there; and no endless waiting for a server."""
+    root.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS_WITHOUT_ANSWER)
     try:
-        yield
+        with (root / ".downloading").open("w") as file:
+            if sys.platform != "win32":
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
     finally:
         socket.setdefaulttimeout(before)
 
