@@ -180,6 +180,41 @@ def pack(
     raise typer.Exit(run(pictures, out, asked, split, num_workers, max_broken_share))
 
 
+@data_commands.command("inspect")
+def data_inspect(
+    pictures: Pictures,
+    out: Annotated[Path | None, typer.Option("--out", help="write a page, e.g. page.html")] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", help="look at so many pictures at most", min=1)
+    ] = 10_000,
+    channels: Channels = 3,
+    values: Values = None,
+    split: Split = None,
+    num_workers: NumWorkers = os.cpu_count() or 1,
+) -> None:
+    """Sizes, kinds of file, classes, broken and repeated pictures, and how to train on them."""
+    from jepakit.commands.inspect_data import inspect_data as run
+
+    raise typer.Exit(run(pictures, out, sample, channels, values, split, num_workers))
+
+
+@data_commands.command("stats")
+def data_stats(
+    pictures: Pictures,
+    channels: Channels = 3,
+    values: Values = None,
+    split: Split = None,
+    num_pictures: Annotated[
+        int, typer.Option("--num-pictures", help="look at so many, at random", min=1)
+    ] = 1000,
+    out: Annotated[Path | None, typer.Option("--out", help="write the YAML to a file")] = None,
+) -> None:
+    """Mean, deviation and range of each channel, as YAML to paste into a config."""
+    from jepakit.commands.data_stats import data_stats as run
+
+    raise typer.Exit(run(pictures, channels, values, split, num_pictures, out))
+
+
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--folder", help="where everything is written")] = Path(

@@ -82,6 +82,20 @@ def find_duplicates(
     """
     if not 0 <= most_different <= MOST_DIFFERENT:
         raise ValueError(f"most_different={most_different} must be 0 to {MOST_DIFFERENT}")
+    return _nearest(train, test, most_different, only_earlier=False)
+
+
+def find_repeats(pictures: Fingerprints) -> list[Duplicate]:
+    """As `find_duplicates` within one set: every picture that looks like an earlier one of it.
+
+    `test` is then the picture's place and `train` that of the earlier one.
+    """
+    return _nearest(pictures, pictures, MOST_DIFFERENT, only_earlier=True)
+
+
+def _nearest(
+    train: Fingerprints, test: Fingerprints, most_different: int, only_earlier: bool
+) -> list[Duplicate]:
     train_places, test_places = (np.flatnonzero(~_is_flat(part)) for part in (train, test))
     unknown = (most_different + 1) * len(train) + 1
     best = np.full(len(test), unknown, np.int64)  # distance and training picture in one number
@@ -91,7 +105,7 @@ def find_duplicates(
             train_pieces[:, piece], train_places, test_pieces[:, piece], test_places
         ):
             distance = _BIT_COUNTS[train_pieces[a] ^ test_pieces[b]].sum(1)
-            near = distance <= most_different
+            near = (distance <= most_different) & ((a < b) | (not only_earlier))
             a, b, distance = a[near], b[near], distance[near]
             new = distance * len(train) + a < best[b]
             a, b, distance = a[new], b[new], distance[new]

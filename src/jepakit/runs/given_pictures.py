@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jepakit.data.sources import Source, build_source, guess_parts, guess_source
 
@@ -14,18 +15,16 @@ def open_given(
 ) -> dict[str, Source]:
     """The parts of a dataset by name ("all" where it has none), or only the part `split`."""
     if split is not None:
-        found = {split: guess_source(data, channels, split)}
-    else:
-        found = dict(guess_parts(data, channels))
-    if values is None:
-        return {name: build_source(part) for name, part in found.items()}
-    opened = {}
-    for name, part in found.items():
-        if "values" not in type(part).model_fields:
-            raise ValueError(f"{data} has no values to scale: leave out --values")
-        read = {field: getattr(part, field) for field in part.model_fields_set}
-        opened[name] = build_source(type(part).model_validate({**read, "values": values}))
-    return opened
+        return {split: build_source(given_settings(data, channels, values, split))}
+    parts = guess_parts(data, channels)
+    return {name: build_source(_with_values(part, values)) for name, part in parts.items()}
+
+
+def given_settings(
+    data: str | Path, channels: int = 3, values: Values | None = None, split: str | None = None
+) -> Any:
+    """Settings of the source: of the part `split`, or of the training part."""
+    return _with_values(guess_source(data, channels, split), values)
 
 
 def parse_values(text: str | None) -> Values | None:
@@ -37,3 +36,13 @@ def parse_values(text: str | None) -> Values | None:
     except ValueError:
         raise ValueError(f"--values {text} is not LOW,HIGH: write e.g. --values 0,10000") from None
     return low, high
+
+
+def _with_values(settings: Any, values: Values | None) -> Any:
+    """The same settings with another range of values, checked."""
+    if values is None:
+        return settings
+    if "values" not in type(settings).model_fields:
+        raise ValueError("these pictures have no values to scale: leave out --values")
+    read = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return type(settings).model_validate({**read, "values": values})

@@ -68,6 +68,18 @@ def to_yaml(settings: BaseModel) -> str:
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def as_yaml(content: dict[str, Any]) -> str:
+    """A mapping as YAML to paste, with lists in one line."""
+    return yaml.dump(
+        content,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=100,
+    )
+
+
 def apply_overrides(content: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """A copy of the content with `a.b=value` words applied; values are read as YAML."""
     merged = _copy(content)

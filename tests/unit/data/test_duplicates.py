@@ -12,7 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from jepakit.data import duplicates
-from jepakit.data.duplicates import Fingerprints, find_duplicates, fingerprints, hashes, join
+from jepakit.data.duplicates import (
+    Fingerprints,
+    find_duplicates,
+    find_repeats,
+    fingerprints,
+    hashes,
+    join,
+)
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 
 NUM = 40
@@ -153,3 +160,13 @@ def test_larger_distances_are_refused(pictures: Tensor) -> None:
     prints = fingerprints(pictures)
     with pytest.raises(ValueError, match="most_different=4 must be 0 to 3"):
         find_duplicates(prints, prints, most_different=4)
+
+
+def test_repeats_within_one_set_are_beside_the_nearest_earlier_picture(pictures: Tensor) -> None:
+    views = pictures.clone()
+    views[7] = views[3]
+    views[12] = darker(views[3:4])[0]
+    views[15] = views[7]
+    found = find_repeats(fingerprints(views))
+    assert [(each.test, each.train) for each in found] == [(7, 3), (12, 3), (15, 3)]
+    assert not find_repeats(fingerprints(pictures))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field, field_validator
 from torchvision.io import ImageReadMode
@@ -76,6 +76,21 @@ def open_picture(stored: Stored, name: str, how: Decoding) -> Picture:
         if stored.suffix in TIFF_SUFFIXES and (how.channels not in _MODE_OF_CHANNELS or how.values):
             return Pixels(fit_array(_read_tiff_stack(stored.content, how), how))
         return _open_with_pil(stored, name, how)
+
+
+def read_values(stored: Stored, name: str, how: Decoding) -> Shaped[np.ndarray, "H W C"] | None:
+    """The values of a `.npy` or TIFF file before they become 8 bits; None for other kinds.
+
+    Values without a fixed range need `how.values`, whichever. Raises `BrokenPicture`.
+    """
+    with _broken_if_it_fails(name):
+        if stored.suffix == ARRAY_SUFFIX:
+            array = _read_npy(stored.content, how)
+        elif stored.suffix in TIFF_SUFFIXES:
+            array = _read_tiff_stack(stored.content, how)
+        else:
+            return None
+        return array.reshape(*array.shape[:2], -1)
 
 
 @contextmanager
