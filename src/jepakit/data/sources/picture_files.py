@@ -130,7 +130,7 @@ class _Jpeg(Picture):
     def __init__(
         self, content: bytes | memoryview, image: Image.Image, name: str, channels: int
     ) -> None:
-        self._content, self._image, self._name, self._channels = content, image, name, channels
+        self._content, self._name, self._channels = content, name, channels
         # Orientations 5 to 8 lie on their side.
         is_turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
         self.size = (image.width, image.height) if is_turned else (image.height, image.width)
