@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from jepakit.core.errors import RunFailed
 from jepakit.data.sources.shards.shard import Shard, is_pipe
@@ -35,23 +35,17 @@ class NotThere(ValueError):
     """A server refuses for good, or a command does not exist."""
 
 
-class Reader(Protocol):
-    """What is read from a server or a command."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
 @dataclass(frozen=True)
 class Download:
-    """A started download: its content, and its length in bytes if that is known."""
+    """A started download: what reads on, and the length in bytes if that is known."""
 
-    content: Reader
+    read: Callable[[int], bytes]
     length: int | None
 
     def chunks(self) -> Iterator[bytes]:
         """All of it; raises `OSError` if it ends too early."""
         num_read = 0
-        while chunk := self.content.read(_CHUNK):
+        while chunk := self.read(_CHUNK):
             if is_stopping():
                 raise RunFailed("the loading of pictures was stopped")
             num_read += len(chunk)
@@ -108,7 +102,7 @@ def _open(place: str, timeout: float) -> Iterator[Download]:
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             length = answer.headers.get("Content-Length")
-            yield Download(answer, int(length) if length and length.isdigit() else None)
+            yield Download(answer.read, int(length) if length and length.isdigit() else None)
     except urllib.error.HTTPError as error:
         if error.code < 500 and error.code not in _NOT_NOW:
             raise NotThere(f"the server answers {error.code} ({error.reason})") from None
@@ -126,7 +120,7 @@ def _run(command: str, timeout: float) -> Iterator[Download]:
         )
         assert process.stdout
         try:
-            yield Download(_Output(process.stdout.fileno(), timeout), None)
+            yield Download(_Output(process.stdout.fileno(), timeout).read, None)
             if process.wait(timeout):
                 complaints.seek(0)
                 lines = complaints.read().decode(errors="replace").strip().splitlines()

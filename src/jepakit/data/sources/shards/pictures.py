@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from jepakit.data.sources.folder_index import PackedNames
 from jepakit.data.sources.folder_labels import (
@@ -30,7 +31,7 @@ class ShardPictures:
 
     names: PackedNames
     suffixes: tuple[str, ...]  # all there are
-    suffix: Int[np.ndarray, " N"]  # place in `suffixes`
+    suffix: UInt8[np.ndarray, " N"]  # place in `suffixes`
     shard: Int[np.ndarray, " N"]
     offsets: Int[np.ndarray, " N"]
     sizes: Int[np.ndarray, " N"]
@@ -49,38 +50,54 @@ def gather(found: Shards, indices: Sequence[TarIndex], split: str | None) -> Sha
     described = _described_labels(found, indices)
     if described is None:
         names = _without_common_folder(names)
-    chosen = np.arange(len(names))
-    if not found.has_parts:
-        folder = _part_folder(names, split, place)
-        chosen = np.array([i for i in chosen if names[i].startswith(folder)])
-        names = [names[i][len(folder) :] for i in chosen]
-    classes = described[0] if described else find_classes(names)
-    labels = described[1][chosen] if described else find_labels(names, classes)
+    folder = "" if found.has_parts else _part_folder(names, split, place)
+    chosen = np.flatnonzero([name.startswith(folder) for name in names])
+    names = [names[i][len(folder) :] for i in chosen.tolist()]
+
+    def column(of_index: Callable[[TarIndex], np.ndarray]) -> np.ndarray:
+        return np.concatenate([of_index(index) for index in indices])[chosen]
+
     shard = np.repeat(np.arange(len(indices)), [len(index) for index in indices])[chosen]
     names = _make_unique(names, shard, found)
-    sizes = np.concatenate([index.sizes for index in indices])[chosen]
-    answers = {
-        name: np.concatenate([index.answers[name] for index in indices])[chosen]
-        for name in _common_answers(indices)
-    }
-    suffixes = tuple(sorted({suffix for index in indices for suffix in index.suffixes}))
-    suffix = [suffixes.index(suffix) for index in indices for suffix in index.suffixes]
-    beside = b""  # a tar of a folder is what the folder is
-    if described or answers:
-        held = [labels, *answers.values()]
-        beside = repr((classes, *answers)).encode() + b"".join(v.tobytes() for v in held)
+    sizes = column(lambda index: index.sizes)
+    classes = described[0] if described else find_classes(names)
+    labels = described[1][chosen] if described else find_labels(names, classes)
+    answers = {name: column(partial(_answers, name)) for name in _common_answers(indices)}
+    suffixes = sorted({suffix for index in indices for suffix in index.suffixes})
+    codes = {suffix: code for code, suffix in enumerate(suffixes)}
+    held = (classes, labels, answers) if described or answers else None
     return ShardPictures(
         names=PackedNames(names),
-        suffixes=suffixes,
-        suffix=np.array(suffix, np.uint8)[chosen],
+        suffixes=tuple(suffixes),
+        suffix=column(
+            lambda index: np.array([suffixes.index(s) for s in index.suffixes], np.uint8)
+        ),
         shard=shard,
-        offsets=np.concatenate([index.offsets for index in indices])[chosen],
+        offsets=column(lambda index: index.offsets),
         sizes=sizes,
         labels=labels,
         answers=answers,
         classes=classes,
-        fingerprint=names_and_sizes(zip(names, sizes.tolist(), strict=True), beside),
+        fingerprint=_hash(names, sizes, held),
     )
+
+
+def _answers(name: str, index: TarIndex) -> np.ndarray:
+    return index.answers[name]
+
+
+def _hash(
+    names: list[str],
+    sizes: np.ndarray,
+    held: tuple[tuple[str, ...], np.ndarray, dict[str, np.ndarray]] | None,
+) -> str:
+    """Without classes, labels and answers of its own, a tar is what the folder in it is."""
+    beside = b""
+    if held:
+        classes, labels, answers = held
+        arrays = (labels, *answers.values())
+        beside = repr((classes, *answers)).encode() + b"".join(a.tobytes() for a in arrays)
+    return names_and_sizes(zip(names, sizes.tolist(), strict=True), beside)
 
 
 def _described_labels(

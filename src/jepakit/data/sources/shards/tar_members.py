@@ -125,5 +125,5 @@ def _clean_name(place: str, name: str) -> str:
     return name
 
 
-def _cut(place: Path) -> CutTar:
+def _cut(place: str) -> CutTar:
     return CutTar(f"{place} is cut off")
