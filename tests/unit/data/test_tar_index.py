@@ -165,6 +165,19 @@ def test_a_cut_tar(tmp_path):
         assert index.names == [f"{n}.jpg" for n in range(num_whole)]
 
 
+@pytest.mark.parametrize("style", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_wherever_a_tar_is_cut_it_is_told(tmp_path, style):
+    names = [f"{n}-{'x' * 120}.jpg" for n in range(3)]
+    file = _write(tmp_path / "a.tar", _pictures(*names), format=style)
+    whole = file.read_bytes()
+    ends = (scan_tar(file).offsets + scan_tar(file).sizes).tolist()
+    for length in range(1, whole.rindex(b"content") + 512, 97):
+        file.write_bytes(whole[:length])
+        num_whole = sum(end <= length for end in ends)
+        with pytest.raises(ValueError, match=f"cut off after {num_whole} whole"):
+            scan_tar(file)
+
+
 def test_a_picture_whose_label_was_cut_off_is_left_out(tmp_path):
     members = [("1.jpg", b"."), ("1.cls", b"1"), ("2.jpg", b"."), ("2.cls", b"2")]
     file = _write(tmp_path / "a.tar", members)

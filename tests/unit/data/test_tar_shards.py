@@ -98,9 +98,7 @@ def test_parts_in_a_tar(tmp_path, split, inside):
     folder = ImageFolder(ImageFolder.Settings(path=tmp_path / "folder", split=split))
     tar = _shards(_tar_of(tmp_path / "folder", tmp_path / "a.tar", inside), split=split)
     _assert_equal(tar, folder)
-    with pytest.raises(
-        ValueError, match="no part 'test': set data.source.split to one of: val, train"
-    ):
+    with pytest.raises(ValueError, match=r"no part 'test': .* one of: val, train"):
         _shards(tmp_path / "a.tar", split="test")
 
 

@@ -39,7 +39,7 @@ class ShardCache:
             try:
                 os.utime(self.path(shard))
                 return os.open(self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 self.fetch(shard)
 
     def path(self, shard: Shard) -> Path:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from functools import partial
+from typing import IO, Any, TypeVar
 
 from jepakit.core.errors import RunFailed
 from jepakit.data.sources.shards.shard import Shard, is_pipe
@@ -98,12 +99,17 @@ def _open(place: str, timeout: float) -> Iterator[Download]:
         with _run(place.partition(":")[2], timeout) as download:
             yield download
         return
-    request = urllib.request.Request(place, headers={"User-Agent": "jepakit"})
+    with _answer(place, timeout) as answer:
+        length = answer.headers.get("Content-Length")
+        yield Download(answer.read, int(length) if length and length.isdigit() else None)
+
+
+def _answer(url: str, timeout: float) -> Any:
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            length = answer.headers.get("Content-Length")
-            yield Download(answer.read, int(length) if length and length.isdigit() else None)
+        request = urllib.request.Request(url, headers={"User-Agent": "jepakit"})
+        return urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code < 500 and error.code not in _NOT_NOW:
             raise NotThere(f"the server answers {error.code} ({error.reason})") from None
         raise
@@ -113,39 +119,43 @@ def _open(place: str, timeout: float) -> Iterator[Download]:
 
 @contextmanager
 def _run(command: str, timeout: float) -> Iterator[Download]:
-    """The output of a shell command; raises `OSError` if it fails."""
+    """The output of a shell command."""
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
             command, shell=True, stdout=subprocess.PIPE, stderr=complaints, start_new_session=True
         )
-        assert process.stdout
         try:
-            yield Download(_Output(process.stdout.fileno(), timeout).read, None)
-            if process.wait(timeout):
-                complaints.seek(0)
-                lines = complaints.read().decode(errors="replace").strip().splitlines()
-                text = f"the command ended with {process.returncode}: {' '.join(lines[-1:])}"
-                raise NotThere(text) if process.returncode == 127 else OSError(text)
-        except subprocess.TimeoutExpired:
-            raise OSError(f"the command does not end within {timeout:g} s") from None
+            yield Download(partial(_read_output, process, complaints, timeout), None)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            process.stdout.close()
+            process.communicate()
 
 
-@dataclass(frozen=True)
-class _Output:
-    """The output of a command that must go on within `timeout` seconds."""
+def _read_output(
+    process: subprocess.Popen, complaints: IO[bytes], timeout: float, size: int
+) -> bytes:
+    """Some output; `OSError` if there is none for too long, or if the command failed."""
+    assert process.stdout
+    if not select.select([process.stdout], [], [], timeout)[0]:
+        raise OSError(f"no output for {timeout:g} s")
+    output = os.read(process.stdout.fileno(), size)
+    if not output:
+        _check_success(process, complaints, timeout)
+    return output
 
-    descriptor: int
-    timeout: float
 
-    def read(self, size: int, /) -> bytes:
-        if not select.select([self.descriptor], [], [], self.timeout)[0]:
-            raise OSError(f"no output for {self.timeout:g} s")
-        return os.read(self.descriptor, size)
+def _check_success(process: subprocess.Popen, complaints: IO[bytes], timeout: float) -> None:
+    try:
+        code = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        raise OSError(f"the command does not end within {timeout:g} s") from None
+    if code == 0:
+        return
+    complaints.seek(0)
+    lines = complaints.read().decode(errors="replace").strip().splitlines()
+    text = f"the command ended with {code}: {' '.join(lines[-1:])}"
+    raise NotThere(text) if code == 127 else OSError(text)
 
 
 def _reason(error: Exception) -> str:

@@ -19,7 +19,7 @@ from jepakit.data.sources.shards.shard import Shard
 _log = logging.getLogger(__name__)
 _USUAL_WINDOW = 8  # shards: training begins when the first window is there
 
-Windows = list[Int[np.ndarray, " window"]]  # numbers of shards that are read together
+Windows = list[Int[np.ndarray, " _"]]  # numbers of shards that are read together
 
 
 def choose_window(max_bytes: int, longest: int) -> int:
@@ -80,14 +80,14 @@ class FetchAhead:
             self._thread = threading.Thread(target=self._fetch, daemon=True)
             self._thread.start()
 
-    def _next(self, place: int) -> Int[np.ndarray, " window"]:
+    def _next(self, place: int) -> Int[np.ndarray, " _"]:
         """The window after that one, if both fit in the cache."""
         here, following = self._windows[place], self._windows[place + 1 : place + 2]
         if not following or self._bytes(here) + self._bytes(following[0]) > self._cache.max_bytes:
             return here[:0]
         return following[0]
 
-    def _bytes(self, window: Int[np.ndarray, " window"]) -> int:
+    def _bytes(self, window: Int[np.ndarray, " _"]) -> int:
         return sum(self._lengths[shard] for shard in window)
 
     def _fetch(self) -> None:

@@ -69,9 +69,7 @@ def gather(found: Shards, indices: Sequence[TarIndex], split: str | None) -> Sha
     return ShardPictures(
         names=PackedNames(names),
         suffixes=tuple(suffixes),
-        suffix=column(
-            lambda index: np.array([suffixes.index(s) for s in index.suffixes], np.uint8)
-        ),
+        suffix=column(lambda index: np.array([codes[s] for s in index.suffixes], np.uint8)),
         shard=shard,
         offsets=column(lambda index: index.offsets),
         sizes=sizes,

@@ -12,6 +12,7 @@ Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
 
 _LONGEST_HEADER = 1 << 20  # bytes that a name or other extension of a header may take
 _BLOCK = 512
+_ENDS_TOO_EARLY = ("unexpected end of data", "empty header", "truncated header")  # of `tarfile`
 _MEMBERS_PER_TICK = 1000
 _COMPRESSED = {
     **{b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"},
@@ -51,7 +52,7 @@ def walk_tar(
                 yield from _walk(place, tar, length, progress)
                 _check_end(place, headers, tar.offset)
         except tarfile.TarError as error:
-            if "unexpected end" in str(error):
+            if str(error) in _ENDS_TOO_EARLY:
                 raise _cut(place) from None
             raise ValueError(f"{place} is damaged ({error}): get it anew") from None
 
