@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import tarfile
 
 import numpy as np
 import pytest
@@ -92,6 +93,15 @@ def _mixed_settings(folder):
 
 
 _FAKE_DATA = {"name": "FakeData", "options": {"size": 9, "image_size": [3, 10, 12]}}
+
+
+def _shards_settings(folder):
+    _write_pictures(folder)
+    with tarfile.open(folder.with_suffix(".tar"), "w") as tar:
+        tar.add(folder, "pictures")
+    return {"path": folder.with_suffix(".tar"), "index_cache": False}
+
+
 _SETTINGS = {
     "folder": _folder_settings,
     "scenes": lambda folder: {},
@@ -101,6 +111,7 @@ _SETTINGS = {
     "huggingface": _saved_settings,
     "torchvision": lambda folder: _FAKE_DATA,
     "mixed": _mixed_settings,
+    "shards": _shards_settings,
 }
 _OTHER_FORMS = {"streamed": ("huggingface", _parquet_settings)}
 
