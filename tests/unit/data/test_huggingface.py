@@ -27,6 +27,7 @@ from jepakit.core.errors import RunFailed
 from jepakit.core.tensors import MaskIndices
 from jepakit.data.loader import TrainingStream
 from jepakit.data.sources import remote_files
+from jepakit.data.sources.folder_index import cache_root
 from jepakit.data.sources.huggingface import HuggingFace
 from jepakit.data.sources.parquet_files import ParquetRows
 from jepakit.data.sources.source import BrokenPicture
@@ -38,6 +39,7 @@ datasets.disable_progress_bars()
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
+    monkeypatch.setenv("JEPAKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def opened(path: Path | str, **settings: Any) -> HuggingFace:
@@ -348,6 +350,31 @@ def test_only_what_is_needed_travels(tmp_path: Path, served: str) -> None:
     assert sum(RangeHandler.asked) < 450_000
 
 
+def test_processes_share_what_was_fetched(tmp_path: Path, served: str) -> None:
+    """Two workers ask for the same row groups; each travels once, and few are kept."""
+    pytest.importorskip("aiohttp")
+    made(48).to_parquet(tmp_path / "a.parquet", batch_size=3)
+    size = (tmp_path / "a.parquet").stat().st_size
+    source = opened(f"{served}/a.parquet", streaming=True, window=2)
+    RangeHandler.asked.clear()
+    assert len(steps(source, num_workers=2, total_steps=12)) == 12
+    assert sum(RangeHandler.asked) < 1.5 * size
+    kept = list((cache_root() / "row-groups").glob("*/*.arrow"))
+    assert 3 <= len(kept) <= 6
+
+
+def test_a_cache_that_cannot_be_written(
+    tmp_path: Path, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp")
+    write_parts(tmp_path)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JEPAKIT_CACHE", str(tmp_path / "file"))
+    source = opened(f"{served}/data/train-00000-of-00002.parquet", streaming=True)
+    with pytest.raises(RunFailed, match=r"cannot be written .* JEPAKIT_CACHE"):
+        source.open(0)
+
+
 def test_a_server_that_is_gone(
     tmp_path: Path, served: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,10 +500,10 @@ def test_without_a_network_a_name_fails_at_once(
     assert huggingface_hub.constants.HF_HUB_OFFLINE is is_told
 
 
-def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match=r"pip install 'jepakit\[hub\]'"):
         opened("somebody/pictures")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r"pip install 'jepakit\[hub\]'"):
-        ParquetRows(["a.parquet"], 1)
+        ParquetRows(["a.parquet"], 1, tmp_path)

@@ -30,8 +30,8 @@ class HuggingFace(FilesOrArrays):
 
     The column of the label gives `classes`; further columns of classes are `tasks`, and then the
     label is one too, as in a table. A row without a label is unlabelled; a further column with
-    holes is left out. Streamed, what is kept in memory is `window` row groups per process,
-    and epochs go through the row groups so that each is read about once per process.
+    holes is left out. Streamed, no more than a few times `window` row groups are kept, and
+    epochs go through the row groups so that each is fetched about once.
     """
 
     class Settings(Decoding):

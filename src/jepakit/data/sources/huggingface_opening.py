@@ -160,10 +160,10 @@ def _hub_answers(wanted: Wanted) -> bool:
             wanted.path, revision=wanted.revision, timeout=_SECONDS_TO_ANSWER
         )
     except huggingface_hub.errors.HfHubHTTPError as error:
-        reason = str(error).strip().rpartition("\n")[2]
+        status = error.response.status_code
         raise ValueError(
-            f"there is no file or folder {wanted.path}, and the Hugging Face Hub does not give out "
-            f"a data set of that name ({reason}): check data.source.path, or run `hf auth login`"
+            f"there is no file or folder {wanted.path}, and the Hugging Face Hub has no open data "
+            f"set of that name (status {status}): check data.source.path, or run `hf auth login`"
         ) from None
     except Exception:  # noqa: BLE001 - the Hub's client changed its errors more than once
         return False

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jepakit.core.randomness import generator
+from jepakit.data.sources.folder_index import cache_root
 from jepakit.data.sources.huggingface_columns import Columns
 from jepakit.data.sources.huggingface_opening import (
     Wanted,
@@ -95,6 +96,7 @@ class MappedRows(Rows):
 class StreamedRows(Rows):
     """Parquet files anywhere, of which the row groups that are needed are read.
 
+    What comes over a network lies, while it is needed, in `row-groups` of our cache folder.
     Epochs go through the row groups in random order, `window` of them at a time; the rows of
     these are shuffled together.
     """
@@ -104,7 +106,7 @@ class StreamedRows(Rows):
     def __init__(self, wanted: Wanted, window: int) -> None:
         files, self.part = find_parquet(wanted)
         self._window = window
-        self._rows = ParquetRows(files, window + 1)
+        self._rows = ParquetRows(files, window + 1, cache_root() / "row-groups")
         self.features = features_of(self._rows.schema)
 
     def __len__(self) -> int:

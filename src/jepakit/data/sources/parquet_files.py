@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jepakit.data.sources.remote_files import check_protocols, first_line, open_url, try_again
+from jepakit.data.sources.row_group_files import RowGroupFiles
 
 _log = logging.getLogger(__name__)
 _NUM_AT_ONCE = 16  # footers
@@ -62,14 +64,17 @@ class RowGroup:
 class ParquetRows:
     """The rows of Parquet files, local or at URLs, by their place in all of them together.
 
-    What is read is a row group, of which each process keeps the last `num_kept`.
+    What is read is a row group, of which each process keeps the last `num_kept`. What comes from
+    a URL is fetched by one process of a machine, and mapped by all from a file in `cache`.
     """
 
-    def __init__(self, files: Sequence[str], num_kept: int) -> None:
+    def __init__(self, files: Sequence[str], num_kept: int, cache: Path) -> None:
         _pyarrow()
         check_protocols(files)
         self.files = tuple(files)
         self._num_kept = num_kept
+        own_folder = hashlib.sha256(repr(self.files).encode()).hexdigest()[:16]
+        self._fetched = RowGroupFiles(cache / own_folder, 2 * num_kept)
         self.groups, self.schema = _read_footers(self.files)
         self.starts = np.cumsum([0, *(group.num_rows for group in self.groups)])
         self._forget()
@@ -108,17 +113,33 @@ class ParquetRows:
         self._handles: dict[int, Any] = {}
         self._process = os.getpid()
 
-    def _table(self, group: int, column: str, columns: tuple[str, ...]) -> Any:
+    def _table(self, number: int, column: str, columns: tuple[str, ...]) -> Any:
         if self._process != os.getpid():
             self._forget()
-        key = next((key for key in self._kept if key[0] == group and column in key[1]), None)
+        key = next((key for key in self._kept if key[0] == number and column in key[1]), None)
         if key is None:
-            key = (group, columns)
-            self._kept[key] = self._read(self.groups[group], columns)
+            key, group = (number, columns), self.groups[number]
+            is_remote = "://" in self.files[group.file]
+            self._kept[key] = (self._fetch if is_remote else self._read)(group, columns)
             while len(self._kept) > self._num_kept:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    def _fetch(self, group: RowGroup, columns: tuple[str, ...]) -> Any:
+        pyarrow = _pyarrow()
+
+        def write(path: Path) -> None:
+            table = self._read(group, columns)
+            with pyarrow.ipc.new_file(str(path), table.schema) as file:
+                file.write_table(table)
+
+        while True:
+            path = self._fetched.path((group, columns), write)
+            try:
+                return pyarrow.ipc.open_file(pyarrow.memory_map(str(path))).read_all()
+            except FileNotFoundError:  # another process needed the room
+                continue
 
     def _read(self, group: RowGroup, columns: tuple[str, ...]) -> Any:
         def read() -> Any:
@@ -179,6 +200,7 @@ def _text(value: Any) -> str:
 def _pyarrow() -> Any:
     try:
         import pyarrow
+        import pyarrow.ipc
         import pyarrow.parquet
     except ImportError:
         raise ValueError("Parquet files need pyarrow: pip install 'jepakit[hub]'") from None
