@@ -26,9 +26,9 @@ def test_the_guide_shows_the_settings_of_the_code(script: dict[str, Any]) -> Non
     "line",
     [
         "| `optimization.lr` | number > 0 | `0.001` | peak learning rate |",
-        "| `data.source.kind` | `folder`, `scenes`, `clevr`, `table`, `arrays`, ",
+        "| `data.source.kind` | `folder`, `scenes`, `clevr`, `table`, `shards`, `arrays`, ",
         "| `data.source.path` | path | must be given | ",
-        "| `data.validation` | `folder`, `scenes`, `clevr`, `table`, `arrays`, ",
+        "| `data.validation` | `folder`, `scenes`, `clevr`, `table`, `shards`, `arrays`, ",
         "| `objective.ema` | 2 of: number | `[0.996,1]` | ",
         "| `encoder.patch` | whole number or 2 of: whole number | `16` | ",
         "| `masking.target_scale` | 2 of: number > 0, ≤ 1 | `[0.15,0.2]` | ",
