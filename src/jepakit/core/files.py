@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from jepakit.core.errors import RunFailed
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -43,6 +48,20 @@ def held(lock: Path, refusal: str) -> Iterator[IO[str]]:
         except (BlockingIOError, PermissionError):
             raise ValueError(refusal) from None
         yield file
+
+
+@contextmanager
+def told_if_full(folder: Path) -> Iterator[None]:
+    """`RunFailed` with one sentence where writing into the folder fails for want of room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise RunFailed(
+            f"there is no room left for {folder}: free some, then the same command goes on from "
+            "what is finished"
+        ) from error
 
 
 def flush_to_disk(path: Path) -> None:

@@ -21,6 +21,7 @@ from jepakit.data.packing import PackedFolder, Packing, verify
 from jepakit.data.packing import fitting as fitting_module
 from jepakit.data.sources.image_folder import ImageFolder
 from jepakit.data.sources.pack_description import PackDescription
+from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.data.sources.table import Table
 from jepakit.data.sources.tar_index import TarIndex
 
@@ -198,6 +199,24 @@ def test_other_settings_and_other_pictures_are_refused(pictures, tmp_path, is_fi
         pack(source, out, shorter_side=32, shard_bytes=20_000)
     with pytest.raises(ValueError, match="holds other pictures"):
         pack(open_folder(pictures / "class-0"), out, shard_bytes=20_000)
+
+
+def test_a_shard_that_was_removed_is_noticed(pictures, tmp_path):
+    pack(open_folder(pictures), tmp_path / "out", shard_bytes=20_000)
+    (tmp_path / "out" / "shard-000001.tar").unlink()
+    with pytest.raises(ValueError, match=r"shard-000001\.tar is not as it was packed: remove"):
+        pack(open_folder(pictures), tmp_path / "out", shard_bytes=20_000)
+
+
+def test_pictures_without_files_become_png(tmp_path):
+    scenes = ProceduralScenes(ProceduralScenes.Settings(num_pictures=5, size=32))
+    (packed,) = pack(scenes, tmp_path / "out")
+    assert packed.tasks == dict(scenes.tasks)
+    for index, picture in enumerate(decoded(tmp_path / "out")):
+        np.testing.assert_array_equal(picture, scenes.sample(index).picture)
+    found = members(tmp_path / "out")
+    assert json.loads(found["scene-000003.json"]) == scenes.labels(3)
+    assert "scene-000003.png" in found
 
 
 def test_folders_with_other_files_are_refused(pictures, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,15 @@ class PackedFolder:
     def keep(self, begun: Begun) -> None:
         """Write down how far the packing came."""
         write_text(self._journal, begun.model_dump_json())
+
+    def check_sizes(self, shards: Iterable[PackedShard]) -> None:
+        """Raises `ValueError` if a finished shard is gone, or not of its size."""
+        for shard in shards:
+            file = self.path / shard.file
+            if not file.exists() or file.stat().st_size != shard.bytes:
+                raise ValueError(
+                    f"{file} is not as it was packed: remove {self.path} and pack again"
+                )
 
     def begin(self, begun: Begun) -> None:
         """Begin, or go on: nothing stays but the shards that are known to be finished."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from jepakit.core.byte_sizes import in_bytes
-from jepakit.core.files import held
+from jepakit.core.files import held, told_if_full
 from jepakit.core.settings import Settings as _Settings
 from jepakit.data.packing.encoding import QUALITY, WITH_QUALITY, Encoding, Format, check_channels
 from jepakit.data.packing.fitting import Fitting, Tell
@@ -88,7 +88,8 @@ class Packing:
     def run(self, progress: Progress, max_broken_share: float = 0.01) -> list[PackDescription]:
         """Pack what is not packed yet. Raises `ValueError` and `RunFailed`."""
         self._out.mkdir(parents=True, exist_ok=True)
-        with held(self._out / ".lock", f"another process is packing into {self._out}"):
+        refusal = f"another process is packing into {self._out}"
+        with told_if_full(self._out), held(self._out / ".lock", refusal):
             packed = self._run(progress, max_broken_share)
         (self._out / ".lock").unlink()
         return packed
@@ -114,6 +115,7 @@ class Packing:
             name = next(name for name in asked if before[name] != asked[name])
             what = f"them with {name}={before[name]} instead of {asked[name]}"
         else:
+            folder.check_sizes(found.shards)
             return found
         if isinstance(found, Begun) and not found.shards:
             return None  # nothing is lost

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from jepakit.core.errors import RunFailed
 from jepakit.data.packing.encoding import EncodedPictures
@@ -18,7 +15,6 @@ from jepakit.data.sources.source import BrokenPicture, Source, Stored
 from jepakit.data.workers import Workers
 
 _CHUNK = 16  # pictures handed over at once
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TooLarge(Exception):
@@ -53,11 +49,6 @@ class PartPacking:
 
     def run(self, num_workers: int, progress: Progress) -> PackDescription:
         """Raises `TooLarge`, and `RunFailed` for a full disk or too many broken pictures."""
-        with _told_if_full(self._folder.path):
-            self._pack(num_workers, progress)
-            return self._finish()
-
-    def _pack(self, num_workers: int, progress: Progress) -> None:
         first, total = self._begun.next, len(self._source)
         pictures = EncodedPictures([self._source], self._begun.encoding)
         workers = Workers(pictures, Chunks(first, total), num_workers)
@@ -72,6 +63,7 @@ class PartPacking:
             workers.close()
             self._shard.discard()
             self._folder.list_broken(self._broken)
+        return self._finish()
 
     def _take(self, index: int, file: Stored | BrokenPicture) -> None:
         if isinstance(file, BrokenPicture):
@@ -142,16 +134,3 @@ class Chunks:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for start in range(self.first, self.end, _CHUNK):
             yield [(0, index) for index in range(start, min(start + _CHUNK, self.end))]
-
-
-@contextmanager
-def _told_if_full(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise RunFailed(
-            f"there is no room left for {folder}: free some, then the same command goes on after "
-            "the shards that are finished"
-        ) from error
