@@ -71,7 +71,11 @@ def test_a_stopped_packing_continues_to_the_same_bytes(
 def test_packed_already_and_verified(jepa: Jepa, pictures: Path, packed: Path) -> None:
     again = jepa("pack", pictures, "out", *SMALL, folder=packed.parent)
     verify = jepa("pack", "--verify", "out", folder=packed.parent)
+    look = jepa("data", "inspect", "out", "--workers", "0", folder=packed.parent)
     assert (again.wait(), verify.wait()) == (0, 0), again.said + verify.said
+    assert look.wait() == 0, look.said
+    assert "200 train, 40 val" in look.output
+    assert "240 PNG RGB" in look.output
     assert again.output.startswith("packed already, nothing to do")
     assert "every shard of out is as it was packed" in verify.output
     assert "val: 40 pictures" in again.output
