@@ -1,127 +1,21 @@
 """What every source of pictures promises, checked on each of them."""
 
-import json
+import itertools
 import pickle
-import tarfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from jepakit.data.sources import SOURCES, SourceSettings, build_source
-from jepakit.data.sources.decoded import DecodedSource
+from jepakit.core.tensors import MaskIndices
+from jepakit.data.loader import TrainingStream
+from jepakit.data.sources import SourceSettings, build_source
 from jepakit.data.sources.source import BrokenPicture
+from jepakit.data.views import RandomView
 
 _PARSE = TypeAdapter(SourceSettings).validate_python
-
-
-def _write_pictures(folder):
-    random = np.random.default_rng(0)
-    for number in range(8):
-        place = folder / f"class-{number % 2}"
-        place.mkdir(parents=True, exist_ok=True)
-        pixels = random.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(place / f"{number}.png")
-
-
-def _folder_settings(folder):
-    _write_pictures(folder)
-    return {"path": folder, "index_cache": False}
-
-
-def _table_settings(folder):
-    _write_pictures(folder)
-    paths = [f"class-{number % 2}/{number}.png" for number in range(8)]
-    rows = [f"{path},{number % 3},{number}" for number, path in enumerate(paths)]
-    (folder / "labels.csv").write_text("\n".join(["path,label,age", *rows]))
-    return {"path": folder / "labels.csv"}
-
-
-def _clevr_settings(folder):
-    _write_pictures(folder / "unsorted")
-    scenes = []
-    for number, picture in enumerate(sorted((folder / "unsorted").glob("*/*.png"))):
-        name = f"CLEVR_train_{number:06d}.png"
-        (folder / "images" / "train").mkdir(parents=True, exist_ok=True)
-        picture.rename(folder / "images" / "train" / name)
-        objects = [{"pixel_coords": [1, 2, 7.8 + number / 2]}] * (3 + number)
-        scenes.append({"image_filename": name, "objects": objects})
-    (folder / "scenes").mkdir()
-    listed = json.dumps({"scenes": scenes})
-    (folder / "scenes" / "CLEVR_train_scenes.json").write_text(listed)
-    return {"path": folder}
-
-
-def _arrays_settings(folder):
-    random = np.random.default_rng(0)
-    folder.mkdir()
-    np.save(folder / "pictures.npy", random.integers(0, 256, (8, 10, 12, 3), dtype=np.uint8))
-    np.save(folder / "labels.npy", np.arange(8) % 3)
-    return {"path": folder / "pictures.npy", "labels": folder / "labels.npy"}
-
-
-def _parquet_settings(folder):
-    """A table with the pictures themselves, of which there are two row groups."""
-    datasets = pytest.importorskip("datasets")
-    _write_pictures(folder)
-    features = {
-        "image": datasets.Image(),
-        "label": datasets.ClassLabel(names=["x", "y"]),
-        "kind": datasets.ClassLabel(names=["u", "v", "w"]),
-    }
-    content = {
-        "image": [str(path) for path in sorted(folder.glob("*/*.png"))],
-        "label": [number % 2 for number in range(8)],
-        "kind": [number % 3 for number in range(8)],
-    }
-    made = datasets.Dataset.from_dict(content, datasets.Features(features))
-    made.save_to_disk(folder / "saved")
-    made.to_parquet(folder / "pictures.parquet", batch_size=4)
-    return {"path": str(folder / "pictures.parquet"), "streaming": True}
-
-
-def _saved_settings(folder):
-    _parquet_settings(folder)
-    return {"path": str(folder / "saved")}
-
-
-def _mixed_settings(folder):
-    fake = {"kind": "torchvision", **_FAKE_DATA}
-    files = {"kind": "folder", **_folder_settings(folder)}
-    return {"sources": [{"source": files, "weight": 2}, {"source": fake}], "pictures": 12}
-
-
-_FAKE_DATA = {"name": "FakeData", "options": {"size": 9, "image_size": [3, 10, 12]}}
-
-
-def _shards_settings(folder):
-    _write_pictures(folder)
-    with tarfile.open(folder.with_suffix(".tar"), "w") as tar:
-        tar.add(folder, "pictures")
-    return {"path": folder.with_suffix(".tar"), "index_cache": False}
-
-
-_SETTINGS = {
-    "folder": _folder_settings,
-    "scenes": lambda folder: {},
-    "clevr": _clevr_settings,
-    "table": _table_settings,
-    "arrays": _arrays_settings,
-    "huggingface": _saved_settings,
-    "torchvision": lambda folder: _FAKE_DATA,
-    "mixed": _mixed_settings,
-    "shards": _shards_settings,
-}
-_OTHER_FORMS = {"streamed": ("huggingface", _parquet_settings)}
-
-
-@pytest.fixture(params=[*SOURCES, *_OTHER_FORMS, "decoded"])
-def source(request, tmp_path):
-    kind = "table" if request.param == "decoded" else request.param
-    kind, prepare = _OTHER_FORMS.get(kind) or (kind, _SETTINGS[kind])
-    built = build_source(_PARSE({"kind": kind, **prepare(tmp_path / "pictures")}))
-    return DecodedSource(built, tmp_path / "decoded") if request.param == "decoded" else built
 
 
 def _indices(source):
@@ -183,9 +77,51 @@ def test_samples_can_be_written_on(source):
     np.testing.assert_array_equal(source.sample(0).picture, before)
 
 
+def _no_masks(batch_size, random):
+    nothing = torch.zeros((batch_size, 1, 0), dtype=torch.int64)
+    return MaskIndices(nothing, nothing)
+
+
+def _steps(source, **options):
+    view = RandomView(RandomView.Settings(size=8))
+    batch_size = source.pictures_per_epoch // 2 // 2 * 2
+    with TrainingStream(source, view, _no_masks, seed=0, batch_size=batch_size, **options) as steps:
+        return [batch for (batch,) in itertools.islice(steps, 4 - options.get("start_step", 0))]
+
+
+def test_ranks_share_an_epoch_and_resuming_goes_on_at_the_very_picture(source):
+    whole = _steps(source)
+    ranks = [_steps(source, rank=rank, world_size=2) for rank in range(2)]
+    for step, halves in zip(whole, zip(*ranks, strict=True), strict=True):
+        assert torch.equal(step.views, torch.cat([half.views for half in halves]))
+        assert torch.equal(step.indices, torch.cat([half.indices for half in halves]))
+    for before, again in zip(whole[3:], _steps(source, start_step=3), strict=True):
+        assert torch.equal(before.views, again.views)
+
+
+def test_an_epoch_names_as_many_pictures_as_it_says_in_a_new_order(source):
+    first, again, second = source.order(3, 0), source.order(3, 0), source.order(3, 1)
+    assert len(first) == source.pictures_per_epoch
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, second)
+    assert first.min() >= 0
+    assert first.max() < len(source)
+
+
+def test_opened_pictures_know_their_size(source):
+    for index in _indices(source):
+        opened = source.open(index)
+        pixels = source.sample(index).picture
+        assert opened.size == pixels.shape[:2]
+        np.testing.assert_array_equal(opened.pixels(), pixels)
+        np.testing.assert_array_equal(opened.crop((1, 2, 5, 6), (8, 8)), pixels[1:6, 2:8])
+
+
 def test_a_new_file_changes_the_fingerprint(tmp_path):
     settings = _PARSE({"kind": "folder", "path": tmp_path, "index_cache": False})
-    _write_pictures(tmp_path)
+    for number in range(2):
+        (tmp_path / f"class-{number}").mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / f"class-{number}" / "old.png")
     before = build_source(settings).fingerprint()
     assert build_source(settings).fingerprint() == before
     Image.new("RGB", (8, 8)).save(tmp_path / "class-0" / "new.png")
