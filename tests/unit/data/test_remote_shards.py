@@ -168,6 +168,16 @@ def test_of_a_packed_folder_only_the_indices_are_fetched_at_first(server):
     }
 
 
+def test_parts_of_a_packed_folder_on_a_server(server):
+    for part, num in (("train", 3), ("val", 2)):
+        (server.folder / part).mkdir()
+        _pack(server.folder / part, (num,))
+    address = f"{server.url}/index.json"
+    assert [len(_open(address, split=split)) for split in (None, "train", "val")] == [3, 3, 2]
+    with pytest.raises(ValueError, match=r"neither .*/index\.json nor .*/test/index\.json"):
+        _open(address, split="test")
+
+
 def test_commands(tmp_path):
     _write_shards(tmp_path, (3, 2))
     _assert_pictures(_open(f"pipe:cat {tmp_path}/x-{{0..1}}.tar"), 5)

@@ -47,11 +47,18 @@ class ShardCache:
         return self._folder / (shard_key(shard) + _KEPT)
 
     def fetch(self, shard: Shard, wait: bool = True) -> None:
-        """Make sure that the shard is there; without `wait` leave it if another is fetching it."""
+        """Make sure that the shard is there, as if it was used now.
+
+        Without `wait` leave it alone if another process or thread is fetching it.
+        """
         with _disk_errors_explained(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         with self._locked(shard_key(shard), wait) as is_mine:
-            if is_mine and not self.path(shard).exists():
+            if not is_mine:
+                return
+            try:
+                os.utime(self.path(shard))
+            except FileNotFoundError:
                 self._downloads.fetch(shard, lambda download: self._keep(shard, download))
 
     def _keep(self, shard: Shard, download: Download) -> None:

@@ -73,9 +73,8 @@ class FetchAhead:
         place = self._window_of.get(shard)
         if place is None:
             return
-        wanted = [*self._windows[place], *self._next(place)]
-        start = os.getpid() % len(wanted)  # processes begin with different ones
-        self._wanted = [self._shards[n] for n in [*wanted[start:], *wanted[:start]] if n != shard]
+        wanted = [*_turned(self._windows[place]), *_turned(self._next(place))]
+        self._wanted = [self._shards[number] for number in wanted if number != shard]
         if self._wanted and (self._thread is None or not self._thread.is_alive()):
             self._thread = threading.Thread(target=self._fetch, daemon=True)
             self._thread.start()
@@ -101,3 +100,8 @@ class FetchAhead:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_thread": None, "_process": 0}
+
+
+def _turned(window: Int[np.ndarray, " _"]) -> list[int]:
+    """Processes begin with different ones, so that they do not wait for each other."""
+    return np.roll(window, os.getpid()).tolist()

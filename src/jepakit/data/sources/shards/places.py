@@ -67,11 +67,22 @@ def _find(place: str, split: str | None, read_small: ReadSmall) -> Shards:
             )
         return _beside_description(places, _read_file)
     if place.endswith("/" + DESCRIPTION_FILE):
-        content = read_small(place)
-        if content is None:
-            raise ValueError(f"there is no {place}: set data.source.path to a packed folder's")
-        return _described(parse_description(content, place), place[: -len(DESCRIPTION_FILE)])
+        return _find_at_url(place[: -len(DESCRIPTION_FILE)], split, read_small)
     return _beside_description(expand_braces(place), read_small)
+
+
+def _find_at_url(base: str, split: str | None, read_small: ReadSmall) -> Shards:
+    """A packed folder on a server, or its folder for a part."""
+    part = f"{base}{part_name(split or 'train')}/"
+    for folder in (base, part):
+        content = read_small(folder + DESCRIPTION_FILE)
+        if content is not None:
+            description = parse_description(content, folder + DESCRIPTION_FILE)
+            return _described(description, folder, has_parts=folder == part)
+    raise ValueError(
+        f"there is neither {base}{DESCRIPTION_FILE} nor {part}{DESCRIPTION_FILE}: set "
+        "data.source.path to a packed folder's"
+    )
 
 
 def _find_in_folder(folder: Path, split: str | None) -> Shards:
@@ -117,9 +128,9 @@ def _choose(
     return parts[part]
 
 
-def _described(description: PackDescription, base: str) -> Shards:
+def _described(description: PackDescription, base: str, has_parts: bool = False) -> Shards:
     shards = tuple(Shard(base + packed.file, packed) for packed in description.shards)
-    return Shards(shards, description, False)
+    return Shards(shards, description, has_parts)
 
 
 def _beside_description(places: list[str], read: ReadSmall) -> Shards:
