@@ -18,7 +18,7 @@ from jepakit.data.sources.huggingface_opening import (
     open_mapped,
     undecoded,
 )
-from jepakit.data.sources.parquet_files import ParquetRows
+from jepakit.data.sources.parquet_rows import ParquetRows
 
 
 class Rows(ABC):
