@@ -98,8 +98,8 @@ def test_parts_of_an_npz(tmp_path: Path) -> None:
     arrays = {
         "train_images": pictures(6),
         "train_labels": np.array([5, 7, 5, 5, 9, 7])[:, None],
-        "test_images": pictures(4) // 2,
-        "test_labels": np.array([9, 9, 5, 7])[:, None],
+        "test_images": pictures(6) // 2,
+        "test_labels": np.array([9, 9, 5, 7, 7, 7])[:, None],
     }
     np.savez(tmp_path / "set.npz", **arrays)
     path = tmp_path / "set.npz"
@@ -107,7 +107,7 @@ def test_parts_of_an_npz(tmp_path: Path) -> None:
     assert (len(train), train.classes, train.label(4)) == (6, ("5", "7", "9"), 2)
     test = ArraySource(ArraySource.Settings(path=path, split="test"))
     np.testing.assert_array_equal(test.sample(3).picture, arrays["test_images"][3])
-    assert [test.label(index) for index in range(4)] == [2, 2, 0, 1]
+    assert [test.label(index) for index in range(6)] == [2, 2, 0, 1, 1, 1]
     with pytest.raises(ValueError, match=r"train_images, test_images: set data\.source\.split"):
         ArraySource(ArraySource.Settings(path=path, split="val"))
 

@@ -153,8 +153,6 @@ def _hub_answers(wanted: Wanted) -> bool:
     """Whether the Hub is there: the package itself would try for half a minute."""
     import huggingface_hub
 
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
-        return False
     try:
         huggingface_hub.HfApi().dataset_info(
             wanted.path, revision=wanted.revision, timeout=_SECONDS_TO_ANSWER
