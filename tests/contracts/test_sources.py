@@ -84,7 +84,7 @@ def _no_masks(batch_size, random):
 
 def _steps(source, **options):
     view = RandomView(RandomView.Settings(size=8))
-    batch_size = source.pictures_per_epoch // 2 // 2 * 2
+    batch_size = min(8, source.pictures_per_epoch // 2 // 2 * 2)
     with TrainingStream(source, view, _no_masks, seed=0, batch_size=batch_size, **options) as steps:
         return [batch for (batch,) in itertools.islice(steps, 4 - options.get("start_step", 0))]
 
