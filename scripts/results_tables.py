@@ -1,10 +1,11 @@
-"""Fills the tables of results/*/README.md and of the README from scores.json files; `--check`."""
+"""Fills the tables of results/*/README.md, the README and a guide from JSON files; `--check`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).parent.parent
 BASELINES = ("random encoder", "raw pixels")
@@ -57,6 +58,31 @@ PROTOCOLS = {
 TABLES = {"imagenette-cpu": CLASSES, "evaluation-cpu": PROTOCOLS, "scenes-cpu": TASKS}
 
 
+SPEEDS = ROOT / "results" / "data-speed"
+USUAL = "torchvision, files"
+
+
+def speed_table(file: Path) -> str:
+    """Medians, and in brackets medians of the ratios to torchvision within each round."""
+    measured = json.loads(file.read_text(encoding="utf-8"))
+    speeds: dict[str, dict[str, list[float]]] = measured["images_per_second"]
+    names = list(dict.fromkeys(name for found in speeds.values() for name in found))
+    title = f"{measured['pictures']} pictures, views of {measured['size']} px, images/s"
+    lines = [f"| {title} | {' | '.join(speeds)} |", f"|{'---|' * (len(speeds) + 1)}"]
+    for name in names:
+        cells = [speed_cell(found.get(name), found.get(USUAL)) for found in speeds.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def speed_cell(speeds: list[float] | None, usual: list[float] | None) -> str:
+    """`460 (1.52 x)`."""
+    if speeds is None or usual is None:
+        return "–"
+    ratio = median(speed / other for speed, other in zip(speeds, usual, strict=True))
+    return f"{median(speeds):.0f} ({ratio:.2f} x)"
+
+
 def filled(text: str, content: str) -> str:
     """The text with the part between the marks replaced."""
     before, rest = text.split(BEGIN)
@@ -71,6 +97,8 @@ def main() -> int:
         f"`results/{name}/`, percent of the test pictures (95 % interval):\n\n{content}"
         for name, content in tables.items()
     )
+    speeds = "\n\n".join(speed_table(file) for file in sorted(SPEEDS.glob("*.json")))
+    pages[SPEEDS / "README.md"] = pages[ROOT / "docs/guides/feeding-the-gpu.md"] = speeds
     stale = []
     for page, content in pages.items():
         text = page.read_text(encoding="utf-8")

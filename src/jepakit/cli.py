@@ -248,11 +248,12 @@ def bench_data(
     workers: Annotated[
         int | None, typer.Option("--workers", help="processes; default: one per core", min=1)
     ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the speeds")] = None,
 ) -> None:
     """Loading pictures: images/s in every form, beside torchvision's usual pipeline."""
     from jepakit.commands.bench_data import bench_data as run
 
-    raise typer.Exit(run(source, size, pictures, rounds, workers))
+    raise typer.Exit(run(source, size, pictures, rounds, workers, out))
 
 
 @bench.command("masks")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -25,6 +26,7 @@ from jepakit.commands.loading_pipelines import (
     usual_loader,
     write_files,
 )
+from jepakit.core.files import write_text
 from jepakit.core.randomness import BatchRandom, generator
 from jepakit.data.packing import Packing
 from jepakit.data.sources import Source, build_source, guess_source
@@ -38,9 +40,9 @@ Opener = Callable[[], AbstractContextManager[Iterable[Any]]]  # of an endless st
 
 
 def bench_data(
-    text: str, size: int, num_pictures: int, rounds: int, num_workers: int | None
+    text: str, size: int, num_pictures: int, rounds: int, num_workers: int | None, out: Path | None
 ) -> int:
-    """Measure and print; whatever is written goes to a temporary folder."""
+    """Measure and print; the speeds also go to the file `out`, everything else is temporary."""
     torch.set_num_threads(1)  # a worker has one, too
     console = Console()
     num_workers = num_workers or os.cpu_count() or 1
@@ -59,15 +61,24 @@ def bench_data(
         }
         usual = write_files(source, folder / "files")
         num_batches = max(2, len(source) // BATCH)
+        measured = {}
         for workers in (0, num_workers):
             openers = _openers(forms, view, workers)
             if usual:
                 openers = {USUAL: partial(_usual, folder / "files", view, workers)} | openers
             speeds = _in_turns(openers, rounds, num_batches * max(1, 2 * workers))
+            measured[_place(workers)] = speeds
             console.print(_speed_table(speeds, workers, len(source), view))
         console.print(_stage_table(source, view))
         console.print(_bytes_table(source, view))
+    if out is not None:
+        facts = {"pictures": len(source), "size": size, "images_per_second": measured}
+        write_text(out, json.dumps(facts, indent=1) + "\n")
     return 0
+
+
+def _place(workers: int) -> str:
+    return f"{workers} workers" if workers else "one core"
 
 
 def _packed(source: Source, folder: Path, **how: Any) -> Source:
@@ -112,8 +123,7 @@ def _speed_table(
     speeds: dict[str, list[float]], workers: int, num_pictures: int, view: RandomView.Settings
 ) -> Table:
     """Medians, and medians of the ratios within each round."""
-    place = f"{workers} workers" if workers else "one core, no workers"
-    title = f"{place}: {num_pictures} pictures, views of {view.size[0]} x {view.size[1]}"
+    title = f"{_place(workers)}: {num_pictures} pictures, views of {view.size[0]} x {view.size[1]}"
     table = Table(title=title, title_justify="left")
     for heading in ("pipeline", "images/s", "times torchvision"):
         table.add_column(heading, justify="left" if heading == "pipeline" else "right")

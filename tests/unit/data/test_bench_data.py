@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -67,9 +68,14 @@ def test_the_usual_pipeline_reads_the_same_files(folder: Path, tmp_path: Path) -
 
 
 def test_the_report_names_every_pipeline_and_stage(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench_data(str(folder), 24, 8, 1, 1) == 0
+    assert bench_data(str(folder), 24, 8, 1, 1, tmp_path / "speeds.json") == 0
+    speeds = json.loads((tmp_path / "speeds.json").read_text())["images_per_second"]
+    assert speeds["one core"].keys() == {
+        *("torchvision, files", "files", "packed", "packed raw", "decoded")
+    }
+    assert all(speed > 0 for found in speeds["1 workers"].values() for speed in found)
     told = capsys.readouterr().out
     for word in ("torchvision, files", "decoded", "threads", "decode", "collate", "one core"):
         assert word in told

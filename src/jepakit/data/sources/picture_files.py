@@ -34,7 +34,7 @@ _MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 # The operator itself, because torchvision's wrapper warns that it will be replaced one day.
 _decode_jpeg_operator: Any = getattr(torch.ops.image, "decode_jpeg", None)
 _JPEG_MODES = {1: ImageReadMode.GRAY.value, 3: ImageReadMode.RGB.value}
-_JPEG_SCALES = (8, 4, 2)
+_JPEG_SCALES = (8, 4)  # at a half, PIL takes as long as torchvision does for the whole
 _ORIENTATION = 0x0112  # the EXIF tag
 # What the decoders raise on damaged files, found by feeding them damaged files.
 _DECODING_ERRORS = (
@@ -125,7 +125,7 @@ def _open_with_pil(stored: Stored, name: str, how: Decoding) -> Picture:
 
 
 class _Jpeg(Picture):
-    """A JPEG file, decoded when asked: at a half, a quarter or an eighth where that is enough."""
+    """A JPEG file, decoded when asked: at a quarter or an eighth where that is enough."""
 
     def __init__(
         self, content: bytes | memoryview, image: Image.Image, name: str, channels: int
