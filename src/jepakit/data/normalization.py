@@ -10,7 +10,6 @@ from jaxtyping import Float, UInt8
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from jepakit.core.randomness import generator
 from jepakit.core.settings import Settings as _Settings
 from jepakit.data.sources.source import BrokenPicture, Source
 
@@ -76,12 +75,11 @@ def measure_statistics(source: Source, num_pictures: int = 1000, seed: int = 0) 
     The same for the same seed. A channel that never changes gets the deviation 1, so that it
     becomes 0 throughout, and the log says so. Raises `ValueError` if no picture is readable.
     """
-    num_pictures = min(num_pictures, len(source))
-    chosen = generator(seed, "statistics").choice(len(source), num_pictures, replace=False)
+    chosen = source.some(num_pictures, seed, "statistics")
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         moments = [m for m in threads.map(lambda i: _moments(source, int(i)), chosen) if m]
     if not moments:
-        raise ValueError(f"none of {num_pictures} pictures is readable: check --data")
+        raise ValueError(f"none of {len(chosen)} pictures is readable: check --data")
     mean, square = np.mean(moments, axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0))
     constant = std < _HALF_A_GREY_LEVEL

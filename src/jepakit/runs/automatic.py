@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from jepakit.core.devices import choose_device
-from jepakit.core.randomness import generator
 from jepakit.data.sources import (
     BrokenPicture,
     Source,
@@ -23,7 +22,7 @@ from jepakit.data.sources import (
     short_name,
 )
 from jepakit.data.sources.guess import SCENES
-from jepakit.data.sources.stored import StoredSource
+from jepakit.data.sources.picture_files import Decoding
 from jepakit.runs.yaml_file import check
 
 NUM_LOOKED_AT = 64
@@ -80,7 +79,7 @@ def choose(
     if len(source) < FEWEST:
         raise ValueError(f"{data} holds {len(source)} picture: add some, {FEWEST} are the fewest")
     shorter, grey = look_at(source)
-    if grey and source.num_channels == RGB and isinstance(source, StoredSource):
+    if grey and source.num_channels == RGB and _has_channels(source):
         chosen.take("data.source.channels", 1, "all pictures looked at are grey")
     _choose_held_out(chosen, data, source, _section(said, "data", "source"))
     _choose_size(chosen, shorter, len(source), device)
@@ -89,11 +88,13 @@ def choose(
     return chosen.content, chosen.table(given)
 
 
+def _has_channels(source: Source) -> bool:
+    return isinstance(getattr(source, "settings", None), Decoding)
+
+
 def look_at(source: Source) -> tuple[int, bool]:
     """The median shorter side of a sample of the pictures, and whether all of them are grey."""
-    chosen = generator(0, "look").choice(
-        len(source), min(NUM_LOOKED_AT, len(source)), replace=False
-    )
+    chosen = source.some(NUM_LOOKED_AT, 0, "look")
     sides, grey, reason = [], True, ""
     for index in chosen:
         try:

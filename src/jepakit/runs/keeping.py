@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from jepakit.core.devices import all_memory
-from jepakit.core.randomness import generator
 from jepakit.data.loader import TrainingStream
 from jepakit.data.resident import ResidentPictures, ResidentStream, largest_size
 from jepakit.data.sources import BrokenPicture, Source, SourceSettings, build_source
@@ -100,7 +99,7 @@ def _is_encoded(source: Source) -> bool:
 
 
 def _looked_at(source: Source) -> list[int]:
-    return generator(0, "keeping").integers(len(source), size=_NUM_LOOKED_AT).tolist()
+    return source.some(_NUM_LOOKED_AT, 0, "keeping").tolist()
 
 
 def _estimated_bytes(source: Source) -> tuple[float, float]:

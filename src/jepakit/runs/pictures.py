@@ -10,7 +10,6 @@ from torch import nn
 
 from jepakit.core.checkpoint import State
 from jepakit.core.distributed import Place
-from jepakit.core.randomness import generator
 from jepakit.data.loader import evaluation_loader
 from jepakit.data.normalization import Statistics, choose_statistics
 from jepakit.data.sources import Source
@@ -45,15 +44,14 @@ def probe_pictures(
 ) -> ProbePictures:
     """A fixed sample of pictures for the monitors: the same in every process and after resuming."""
     sizes = (config.monitors.probe_train, config.monitors.probe_test)
-    order = generator(config.seed, "probe").permutation(len(source)).tolist()
+    order = source.some(sum(sizes), config.seed, "probe").tolist()
     if held_out is None:
-        num_test = min(sizes[1], len(source) // 2)
-        num_train = min(sizes[0], len(source) - num_test)
+        num_test = sizes[1] if len(order) == sum(sizes) else min(sizes[1], len(order) // 2)
+        num_train = min(sizes[0], len(order) - num_test)
         test_source, test = source, order[num_train : num_train + num_test]
     else:
-        num_train = min(sizes[0], len(source))
-        others = generator(config.seed, "probe test").permutation(len(held_out)).tolist()
-        test_source, test = held_out, others[: sizes[1]]
+        num_train = min(sizes[0], len(order))
+        test_source, test = held_out, held_out.some(sizes[1], config.seed, "probe test").tolist()
     train_views, train_labels = _load(config, source, order[:num_train])
     test_views, test_labels = _load(config, test_source, test)
     return ProbePictures(

@@ -16,7 +16,6 @@ from rich.table import Table
 
 from jepakit.core.devices import cpu_multiplies_bf16, free_memory, synchronise
 from jepakit.core.errors import RunFailed
-from jepakit.core.randomness import generator
 from jepakit.data.sources import BrokenPicture, Source
 from jepakit.runs.config import RunConfig
 from jepakit.runs.networks import Networks
@@ -111,7 +110,7 @@ def _pictures(config: RunConfig, trainer: Trainer, networks: Networks) -> Findin
 def _unreadable(source: Source) -> list[str]:
     """What is wrong with those of a few random pictures that cannot be read."""
     broken = []
-    for index in generator(0, "preflight").integers(len(source), size=NUM_READ):
+    for index in source.some(NUM_READ, 0, "preflight"):
         try:
             source.sample(int(index))
         except BrokenPicture as error:

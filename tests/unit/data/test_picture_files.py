@@ -138,3 +138,21 @@ def test_arrays_that_claim_more_than_they_hold_are_broken():
 def test_values_are_a_range():
     with pytest.raises(ValidationError, match="low < high"):
         Decoding(values=(3, 3))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 9), (300, 17), (64, 64)])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"comment": b"\xff\xc0" * 9}])
+def test_sizes_of_jpegs_are_those_that_pil_tells(width, height, mode, options):
+    file = io.BytesIO()
+    Image.new(mode, (width, height), 7).save(file, "JPEG", **options)
+    opened = open_picture(Stored(file.getvalue(), ".jpg"), "a.jpg", Decoding())
+    assert opened.size == (height, width)
+    assert opened.pixels().shape == (height, width, 3)
+
+
+@pytest.mark.parametrize("length", range(0, 40, 3))
+def test_heads_of_files_are_no_pictures(length):
+    content = _jpeg(_photograph(16, 16)).content[:length]
+    with pytest.raises(BrokenPicture):
+        open_picture(Stored(content, ".jpg"), "a.jpg", Decoding()).pixels()

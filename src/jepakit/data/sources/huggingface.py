@@ -60,6 +60,7 @@ class HuggingFace(FilesOrArrays):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        self.reads_in_order = settings.streaming
         asked = Wanted(settings.path, settings.name, settings.revision, settings.split)
         self._rows: Rows = (
             StreamedRows(asked, settings.window) if settings.streaming else MappedRows(asked)

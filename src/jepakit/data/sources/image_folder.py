@@ -1,6 +1,5 @@
 """Pictures in a folder on disk: nested or flat, labelled by their first subfolder or unlabelled."""
 
-import logging
 import os
 from collections import Counter
 from pathlib import Path
@@ -11,10 +10,8 @@ from pydantic import Field
 from jepakit.data.sources.folder_index import PackedNames, index_folder
 from jepakit.data.sources.folder_labels import find_classes, find_labels, part_name, parts_among
 from jepakit.data.sources.picture_files import SUFFIXES, Decoding
-from jepakit.data.sources.source import Stored
+from jepakit.data.sources.source import Stored, tell_once
 from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
-
-_log = logging.getLogger(__name__)
 
 
 def find_splits(path: Path) -> dict[str, Path]:
@@ -88,7 +85,7 @@ def _choose_folder(path: Path, split: str | None) -> Path:
     splits = find_splits(path)
     if split is None:
         if splits:
-            _log.info("%s is stored in parts (%s): using train", path, ", ".join(splits))
+            tell_once(f"{path} is stored in parts ({', '.join(splits)}): using train")
         return splits.get("train", path)
     folder = splits.get(part_name(split), path / split)
     if not folder.is_dir():

@@ -54,6 +54,7 @@ class Mixed(Source):
     def __init__(self, settings: Settings) -> None:
         self._sources = [build_unmixed(part.source) for part in settings.sources]
         self.num_channels = _common_channels(self._sources)
+        self.reads_in_order = any(source.reads_in_order for source in self._sources)
         lengths = [len(source) for source in self._sources]
         self._ends = np.cumsum(lengths).tolist()
         self._per_epoch = settings.pictures or len(self)

@@ -1,15 +1,24 @@
 """The contract of picture sources: an indexed collection of pictures, perhaps with labels."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from jepakit.core.randomness import generator
 
+_log = logging.getLogger(__name__)
 Box = tuple[int, int, int, int]  # top, left, height, width
+
+
+@lru_cache(maxsize=1000)
+def tell_once(words: str) -> None:
+    """Log what was found in the data; opened again, the same data have nothing new to tell."""
+    _log.info("%s", words)
 
 
 class BrokenPicture(Exception):
@@ -77,6 +86,7 @@ class Source(ABC):
     num_channels: int
     classes: tuple[str, ...] = ()  # names of the labels; empty = unlabelled
     tasks: Mapping[str, tuple[str, ...]] = {}
+    reads_in_order = False  # whether pictures are slow to reach out of the order of an epoch
 
     @abstractmethod
     def __len__(self) -> int:
@@ -125,3 +135,9 @@ class Source(ABC):
         each other, and a run that was stopped goes on at any place in it.
         """
         return generator(seed, "order", epoch).permutation(len(self))
+
+    def some(self, most: int, seed: int, name: str) -> Int[np.ndarray, " N"]:
+        """Up to so many different pictures at random, but quick to reach, for the named purpose."""
+        if self.reads_in_order:
+            return np.array(list(dict.fromkeys(self.order(seed, 0).tolist()))[:most], np.int64)
+        return generator(seed, name).choice(len(self), min(most, len(self)), replace=False)

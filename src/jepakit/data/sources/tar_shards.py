@@ -24,7 +24,7 @@ from jepakit.data.sources.shards.order import (
 )
 from jepakit.data.sources.shards.pictures import gather
 from jepakit.data.sources.shards.places import Shards, find_shards
-from jepakit.data.sources.source import Stored
+from jepakit.data.sources.source import Stored, tell_once
 from jepakit.data.sources.stored import StoredSource
 from jepakit.data.sources.tar_index import TarIndex
 
@@ -87,7 +87,7 @@ class TarShards(StoredSource):
         index_folder = _index_folder(settings.index_cache)
         loading = ShardIndices(index_folder, cache, downloads, answers, settings.allow_cut)
         indices = loading.load(found.shards)
-        _log_unused(found, indices)
+        _tell_unused(settings.path, found, indices)
         self._pictures = gather(found, indices, settings.split)
         self.classes = self._pictures.classes
         lengths = [
@@ -95,8 +95,8 @@ class TarShards(StoredSource):
             for shard, index in zip(found.shards, indices, strict=True)
         ]
         self._files = ShardFiles(found.shards, lengths, cache)
-        is_remote = any(shard.is_remote for shard in found.shards)
-        self._ahead = FetchAhead(found.shards, lengths, cache) if is_remote else None
+        self.reads_in_order = any(shard.is_remote for shard in found.shards)
+        self._ahead = FetchAhead(found.shards, lengths, cache) if self.reads_in_order else None
         self._window = settings.window or choose_window(settings.cache_bytes, max(lengths))
         self._used_shards = np.unique(self._pictures.shard)
 
@@ -148,10 +148,10 @@ def _index_folder(index_cache: bool | Path) -> Path | None:
     return index_cache.expanduser()
 
 
-def _log_unused(found: Shards, indices: list[TarIndex]) -> None:
+def _tell_unused(path: str, found: Shards, indices: list[TarIndex]) -> None:
     num_ignored = sum(index.num_ignored for index in indices)
     if num_ignored:
-        _log.info("%d members of the tar files are no pictures: ignored", num_ignored)
+        tell_once(f"{path}: members that are no pictures are ignored: {num_ignored}")
     empty = [s.shown for s, index in zip(found.shards, indices, strict=True) if not len(index)]
     if empty:
         _log.warning("%d tar files hold no pictures, e.g. %s", len(empty), empty[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +18,9 @@ from jepakit.data.sources.folder_labels import (
     parts_among,
 )
 from jepakit.data.sources.shards.places import Shards
+from jepakit.data.sources.source import tell_once
 from jepakit.data.sources.stored import names_and_sizes
 from jepakit.data.sources.tar_index import TarIndex
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +146,7 @@ def _part_folder(names: list[str], split: str | None, place: str) -> str:
     parts = parts_among(folders)
     if split is None:
         if parts:
-            _log.info("%s is stored in parts (%s): using train", place, ", ".join(parts))
+            tell_once(f"{place} is stored in parts ({', '.join(parts)}): using train")
         return f"{parts['train']}/" if parts else ""
     wanted = part_name(split)
     if wanted in parts or split in folders:
