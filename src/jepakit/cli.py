@@ -264,6 +264,19 @@ def bench_masks() -> None:
     run()
 
 
+@bench.command("features")
+def bench_features(
+    source: Annotated[str, typer.Argument(help="what --data takes", metavar="PICTURES")],
+    size: Annotated[str, typer.Option("--size", help="of the encoder")] = "vit_small",
+    pictures: Annotated[int, typer.Option("--pictures", help="how many", min=2)] = 512,
+    rounds: Annotated[int, typer.Option("--rounds", help="turns of each", min=1)] = 3,
+) -> None:
+    """Making features beside the encoder's forward pass alone."""
+    from jepakit.commands.bench_features import bench_features as run
+
+    raise typer.Exit(run(source, size, pictures, rounds))
+
+
 @bench.command("evaluate")
 def bench_evaluate() -> None:
     """The probes on cached features, beside scikit-learn once per setting."""

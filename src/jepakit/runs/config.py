@@ -157,7 +157,7 @@ FREE_TO_CONTINUE = (
     *FREE_TO_CHANGE,
     *("compile", "encoder.checkpointing", "predictor.checkpointing"),
     *("data.source.path", "data.source.root", "data.source.download"),
-    "data.source.index_cache",
+    *("data.source.index_cache", "data.source.cache", "data.source.retries", "data.source.timeout"),
 )
 
 
