@@ -10,7 +10,7 @@ from rich.text import Text
 
 from jepakit.commands.counted_work import CountedWork
 from jepakit.data.inspection import inspect
-from jepakit.runs.automatic import FEWEST, choose
+from jepakit.runs.automatic import FEWEST, RGB, choose
 from jepakit.runs.data_page import write_data_page
 from jepakit.runs.data_report import DataReport
 from jepakit.runs.given_pictures import open_given, parse_values
@@ -37,8 +37,10 @@ def inspect_data(
             return work.interruption.exit_code
     report = DataReport(parts, found)
     choices = None
-    if len(found.seen) >= FEWEST and channels == 3 and values is None:
-        _, choices = choose(data, [])
+    if len(found.seen) >= FEWEST:
+        read = {"channels": channels} if channels != RGB else {}
+        told = {"values": parse_values(values)} if values else {}
+        _, choices = choose(data, [], {"data": {"source": read | told}})
     _show(report, data, console)
     if choices is not None:
         console.print(choices)
