@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -64,17 +63,6 @@ class ResidentStream:
     def close(self) -> None:
         """End the workers."""
         self._plans.close()
-
-    def __enter__(self) -> ResidentStream:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def largest_size(source: Source) -> tuple[int, int]:
