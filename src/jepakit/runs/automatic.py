@@ -105,7 +105,8 @@ def look_at(source: Source) -> tuple[int, bool]:
         sides.append(min(picture.shape[:2]))
         grey = grey and bool((picture == picture[:, :, :1]).all())
     if not sides:
-        raise ValueError(f"none of {len(chosen)} pictures can be read, e.g. {reason}")
+        advice = "; say how many with data.source.channels=NUMBER" if "channels" in reason else ""
+        raise ValueError(f"none of {len(chosen)} pictures can be read, e.g. {reason}{advice}")
     return int(np.median(sides)), grey
 
 
