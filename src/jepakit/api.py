@@ -18,7 +18,7 @@ from jepakit.data.sources import Source
 from jepakit.data.sources.arrays import ArraySource
 from jepakit.evaluation.comparison import Comparison
 from jepakit.runs.automatic import choose
-from jepakit.runs.config import RunConfig
+from jepakit.runs.config import RunConfig, flat
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.yaml_file import check, merged
 
@@ -41,8 +41,10 @@ def pretrain(
     """
     given = pictures
     if not isinstance(given, str | Path | Source):
+        if not hasattr(given, "ndim"):
+            raise ValueError(f"a {type(given).__name__} is no array of pictures: use np.stack")
         given = ArraySource.of(given, labels)
-    content, reasons = choose(given, [device], settings)
+    content, reasons = choose(given, [device], settings, list(flat(settings)))
     config = check(RunConfig, merged({**content, "devices": [device]}, settings))
     console = Console(stderr=True)
     console.print(reasons)

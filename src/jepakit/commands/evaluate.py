@@ -15,6 +15,7 @@ from jepakit.data.sources import Source, open_parts, short_name
 from jepakit.data.splits import TrainAndTest, train_and_test
 from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
+from jepakit.runs.automatic import MEMORY
 from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
 from jepakit.runs.evaluation_settings import EvaluationSettings
@@ -113,6 +114,10 @@ def _parts(first: Candidate, data: str | Path | None, settings: EvaluationSettin
         parts = open_parts(data, first.subject.backbone.num_channels)
     elif first.config is None:
         raise ValueError("name the pictures to evaluate on: --data PICTURES")
+    elif str(getattr(first.config.data.source, "path", "")) == MEMORY:
+        raise ValueError(
+            "this run's pictures were in the memory of a program: name others with --data (data=)"
+        )
     else:
         source: Source = open_source(first.config.data.source, first.config)
         held_out = open_validation(first.config, source)

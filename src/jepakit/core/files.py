@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from jepakit.core.errors import RunFailed
 
+_SECONDS_BETWEEN_TRIES = 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -27,6 +29,25 @@ def written_whole(path: Path) -> Iterator[Path]:
         flush_to_disk(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def wait_for_lock(file: IO[Any]) -> None:
+    """Lock a file for this process; returns when no other process has it.
+
+    When threads of two processes wait for files of each other's, the kernel calls it a deadlock;
+    here other threads hold them, and will let go: it is tried again.
+    """
+    import fcntl
+
+    while True:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno != errno.EDEADLK:
+                raise
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+        else:
+            return
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
 import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -20,6 +23,7 @@ from jepakit.core.errors import RunFailed
 
 # The parent decides what these mean: a worker that died of one would end the run at once.
 _SIGNALS_FOR_THE_PARENT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+_SECONDS_BETWEEN_LOOKS = 2.0
 _stop: Event | None = None  # set in worker processes only
 
 
@@ -47,7 +51,7 @@ class Workers(Iterator[Any]):
                 collate_fn=_as_it_is,
                 num_workers=num_workers,
                 multiprocessing_context=context,
-                worker_init_fn=partial(_prepare_worker, stop) if stop else None,
+                worker_init_fn=partial(_prepare_worker, stop, os.getpid()) if stop else None,
                 pin_memory=pin_memory,
             )
             self._items: Iterator[Any] = iter(loader)
@@ -92,13 +96,21 @@ def _process_context() -> Any:
     return multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
 
-def _prepare_worker(stop: Event, worker: int) -> None:
+def _prepare_worker(stop: Event, parent: int, worker: int) -> None:
     global _stop
     _stop = stop
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     for name in _SIGNALS_FOR_THE_PARENT:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _end_with(parent: int) -> None:
+    """Torch's workers look for their parent too, but not while a pipe that nobody reads is full."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
 
 
 def _as_it_is(item: Any) -> Any:

@@ -23,6 +23,7 @@ from jepakit.data.sources import (
 )
 from jepakit.data.sources.guess import SCENES
 from jepakit.data.sources.picture_files import Decoding
+from jepakit.runs.channel_values import look_at_values
 from jepakit.runs.yaml_file import check
 
 NUM_LOOKED_AT = 64
@@ -78,6 +79,7 @@ def choose(
     source = _choose_source(chosen, data, _section(said, "data", "source"))
     if len(source) < FEWEST:
         raise ValueError(f"{data} holds {len(source)} picture: add some, {FEWEST} are the fewest")
+    source = _choose_values(chosen, source)
     shorter, grey = look_at(source)
     if grey and source.num_channels == RGB and _has_channels(source):
         chosen.take("data.source.channels", 1, "all pictures looked at are grey")
@@ -86,6 +88,28 @@ def choose(
     _choose_schedule(chosen, len(source), device, _epochs(said))
     chosen.take("folder", _folder_name(data), "continue with the same command")
     return chosen.content, chosen.table(given)
+
+
+def _choose_values(chosen: Choices, source: Source) -> Source:
+    """The range of arrays of more than 8 bits: within all of 16 bits they would be nearly black."""
+    settings = getattr(source, "settings", None)
+    if not isinstance(settings, Decoding) or settings.values is not None or not _in_files(settings):
+        return source
+    try:
+        looked = look_at_values(settings, NUM_LOOKED_AT)
+    except ValueError:  # none of them can be read: `look_at` tells why
+        return source
+    found = looked.suggested() if looked else None
+    if looked is None or found is None:
+        return source
+    why = f"99 of 100 {looked.type} values lie within, of {NUM_LOOKED_AT} pictures at most"
+    chosen.take("data.source.values", list(found), why)
+    read: Any = settings.model_copy(update={"values": found})
+    return build_source(read)
+
+
+def _in_files(settings: Any) -> bool:
+    return str(getattr(settings, "path", "")) != MEMORY
 
 
 def _has_channels(source: Source) -> bool:
@@ -184,7 +208,7 @@ def _choose_held_out(
     if part:
         why = f"{part.get('split', 'another part')} judges the online probe"
         chosen.take("data.validation.kind", part["kind"], why)
-        read_alike = {"channels"} & chosen.content["data"]["source"].keys()
+        read_alike = {"channels", "values"} & chosen.content["data"]["source"].keys()
         alike = {name: chosen.content["data"]["source"][name] for name in read_alike}
         chosen.content["data"]["validation"] = part | alike
 

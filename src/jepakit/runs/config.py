@@ -165,7 +165,7 @@ def differences(
     before: RunConfig, now: RunConfig, free: Sequence[str] = FREE_TO_CHANGE
 ) -> list[str]:
     """`name: before -> now` for each setting that differs and is not free to."""
-    old, new = (_flat(c.model_dump(mode="json")) for c in (before, now))
+    old, new = (flat(c.model_dump(mode="json")) for c in (before, now))
     names = sorted(old.keys() | new.keys())
     return [
         f"{name}: {old.get(name)} -> {new.get(name)}"
@@ -180,13 +180,14 @@ def _unmixed(name: str) -> str:
     return re.sub(r"\.sources\[\d+\]\.source\b", "", name)
 
 
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    """Values within mappings and lists by their names, like `data.view.size`."""
+    found: dict[str, object] = {}
     for name, value in content.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            flat |= _flat({f"{name}[{i}]": item for i, item in enumerate(value)}, prefix)
+            found |= flat({f"{name}[{i}]": item for i, item in enumerate(value)}, prefix)
         else:
-            flat[prefix + name] = value
-    return flat
+            found[prefix + name] = value
+    return found

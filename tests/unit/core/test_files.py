@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,45 @@ def test_checksum(tmp_path: Path) -> None:
     content = bytes(range(256)) * 20_000  # more than one piece
     path.write_bytes(content)
     assert sha256(path) == hashlib.sha256(content).hexdigest()
+
+
+TWO_THREADS = """
+import sys, threading, time
+from pathlib import Path
+from jepakit.core.files import wait_for_lock
+
+own, other, ready, go = map(Path, sys.argv[1:])
+file = own.open("a")
+wait_for_lock(file)
+ready.touch()
+while not go.exists():
+    time.sleep(0.01)
+got = []
+
+def wait():
+    with other.open("a") as theirs:
+        wait_for_lock(theirs)
+        got.append(True)
+
+thread = threading.Thread(target=wait)
+thread.start()
+time.sleep(0.3)
+file.close()
+thread.join()
+assert got
+"""
+
+
+def test_threads_that_wait_for_each_others_processes_are_no_deadlock(tmp_path: Path) -> None:
+    """The kernel refuses one of them: only this process's other thread would have let go."""
+    a, b, go = tmp_path / "a", tmp_path / "b", tmp_path / "go"
+    pairs = [(a, b, tmp_path / "ready-1"), (b, a, tmp_path / "ready-2")]
+    both = [
+        subprocess.Popen([sys.executable, "-c", TWO_THREADS, *map(str, (*pair, go))])
+        for pair in pairs
+    ]
+    while not all(ready.exists() for _, _, ready in pairs):
+        assert all(process.poll() is None for process in both)
+        time.sleep(0.01)
+    go.touch()
+    assert [process.wait(timeout=20) for process in both] == [0, 0]

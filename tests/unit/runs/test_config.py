@@ -90,6 +90,8 @@ def test_every_free_setting_exists(name: str) -> None:
     words = ["data.source.kind=folder", "data.source.path=x"]
     if name in ("data.source.root", "data.source.download"):
         words = ["data.source.kind=torchvision", "data.source.name=CIFAR10"]
+    if name in ("data.source.cache", "data.source.retries", "data.source.timeout"):
+        words = ["data.source.kind=shards", "data.source.path=x.tar"]
     content = config(*words).model_dump(mode="json")
     for part in name.split("."):
         content = content[part]

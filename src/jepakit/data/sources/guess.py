@@ -37,6 +37,8 @@ def guess_source(text: str | Path, channels: int = 3, split: str | None = None) 
     `hf:NAME[@REVISION]` and `torchvision:NAME[/PART]` name data sets; everything else is a path.
     """
     text = str(text)
+    if not text.strip() or text in (HUB, TORCHVISION):
+        raise ValueError(f"--data {text!r} names no pictures: give a folder, a file, or hf:NAME")
     named: Any = {"channels": channels, "split": split}
     if text.startswith(HUB):
         name, _, revision = text.removeprefix(HUB).partition("@")
@@ -56,6 +58,11 @@ def guess_source(text: str | Path, channels: int = 3, split: str | None = None) 
         return HuggingFace.Settings(path=text, **named)
     if suffix in _TABLE_SUFFIXES | {".parquet"} and not path.is_dir():
         return Table.Settings(path=path, **named)
+    if "://" in text:
+        raise ValueError(
+            f"{text} is no tar file: name its tar files ({text}/x-{{00..99}}.tar), or the "
+            "index.json of a packed folder"
+        )
     if suffix in _ARRAY_SUFFIXES and not path.is_dir():
         return ArraySource.Settings(path=path, **named)
     return _guess_folder(path, channels, split)
@@ -111,7 +118,7 @@ def _opens(whole: UnmixedSettings, part: str) -> bool:
 def short_name(text: str | Path) -> str:
     """A name for the folder of what is made from these pictures: letters, digits, `_.-`."""
     last = Path(text).expanduser().resolve().name if "://" not in str(text) else str(text)
-    last = re.split(r"[/:]", last.rstrip("/"))[-1]
+    last = re.split(r"[/:]", last.rstrip("/").removesuffix("/" + DESCRIPTION_FILE))[-1]
     plain = re.sub(r"\.(csv|tsv|parquet|npy|npz|tar|json)$", "", last)
     plain = re.sub(r"[-_.]*\{[^}]*\}", "", plain)  # the numbers of shards
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-.") or "pictures"

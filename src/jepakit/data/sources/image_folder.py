@@ -81,7 +81,7 @@ def _choose_folder(path: Path, split: str | None) -> Path:
     if not path.exists():
         raise ValueError(f"the folder {path} does not exist: give --data a folder of pictures")
     if not path.is_dir():
-        raise ValueError(f"{path} is a file: set --data {path.parent} for its folder")
+        raise ValueError(f"{path} is a file {_advice_for_a_file(path)}")
     splits = find_splits(path)
     if split is None:
         if splits:
@@ -94,6 +94,14 @@ def _choose_folder(path: Path, split: str | None) -> Path:
             f"{path} has no part {split!r}: set data.source.split to one of: {present}"
         )
     return folder
+
+
+def _advice_for_a_file(path: Path) -> str:
+    if path.suffix.lower() in SUFFIXES:
+        return f"and no folder: set --data {path.parent} for all that lies beside it"
+    if path.suffix.lower() in (".zip", ".7z", ".rar"):
+        return "that has to be unpacked first: set --data to the folder that comes out"
+    return "of no known kind: give --data a folder, .tar, .csv, .parquet or .npy"
 
 
 def _describe_empty(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jepakit.core.errors import RunFailed
-from jepakit.core.files import written_whole
+from jepakit.core.files import wait_for_lock, written_whole
 
 _ENDING = ".arrow"
 
@@ -58,5 +57,5 @@ class RowGroupFiles:
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
     with file.open("a") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock)
         yield

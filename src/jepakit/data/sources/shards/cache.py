@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jepakit.core.errors import RunFailed
+from jepakit.core.files import wait_for_lock
 from jepakit.data.sources.shards.download import Download, Downloads
 from jepakit.data.sources.shards.shard import Shard
 
@@ -130,7 +131,10 @@ class ShardCache:
             with file:
                 try:
                     # Not flock: that one would be inherited, and held on, by processes forked now.
-                    fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                    if wait:
+                        wait_for_lock(file)
+                    else:
+                        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except (BlockingIOError, PermissionError):
                     yield False
                 else:

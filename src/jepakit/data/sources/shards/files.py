@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jepakit.core.errors import RunFailed
@@ -23,7 +24,7 @@ class ShardFiles:
 
     def __init__(self, shards: Sequence[Shard], lengths: Sequence[int], cache: ShardCache) -> None:
         self._shards, self._lengths, self._cache = shards, lengths, cache
-        self._opened: OrderedDict[int, _Opened] = OrderedDict()
+        self._forget()
 
     def is_open(self, number: int) -> bool:
         """Whether this process reads the shard already."""
@@ -32,7 +33,8 @@ class ShardFiles:
     def read(self, number: int, offset: int, size: int) -> bytes:
         """A copy; raises `RunFailed` if the shard cannot be read any more."""
         try:
-            content = os.pread(self._open(number).descriptor, size, offset)
+            opened = self._open(number)  # held: another thread may make room for its own
+            content = os.pread(opened.descriptor, size, offset)
         except OSError as error:
             raise self._gone(number, error.strerror) from error
         if len(content) < size:
@@ -48,6 +50,10 @@ class ShardFiles:
         return opened.content()[offset : offset + size]
 
     def _open(self, number: int) -> _Opened:
+        with self._lock:
+            return self._opened_last(number)
+
+    def _opened_last(self, number: int) -> _Opened:
         if number in self._opened:
             self._opened.move_to_end(number)
             return self._opened[number]
@@ -80,7 +86,16 @@ class ShardFiles:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_opened": OrderedDict()}  # every process opens files itself
+        return {k: v for k, v in vars(self).items() if k not in ("_opened", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Every process opens files itself, and its threads one after the other."""
+        self._opened: OrderedDict[int, _Opened] = OrderedDict()
+        self._lock = threading.Lock()
 
 
 class _Opened:
@@ -98,5 +113,5 @@ class _Opened:
     def is_removed(self) -> bool:
         return os.fstat(self.descriptor).st_nlink == 0
 
-    def __del__(self) -> None:
-        os.close(self.descriptor)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self.descriptor)  # named above: at the end of a program `os` may be gone
