@@ -143,8 +143,29 @@ def test_parts_of_a_dataset_on_disk(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("", "names no pictures"),
+        ("hf:", "names no pictures"),
+        ("http://host/folder", r"index\.json of a packed folder"),
+    ],
+)
+def test_what_names_nothing_is_refused(text, advice):
+    with pytest.raises(ValueError, match=advice):
+        guess_source(text)
+
+
+@pytest.mark.parametrize(("name", "advice"), [("a.zip", "unpacked first"), ("a.txt", "known kind")])
+def test_files_of_other_kinds_are_refused(tmp_path, name, advice):
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=advice):
+        build_source(guess_source(tmp_path / name))
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [
+        ("https://host/pets/index.json", "pets"),
         ("/data/My pictures/", "My-pictures"),
         ("hf:uoft-cs/cifar10@main", "cifar10-main"),
         ("torchvision:STL10/unlabeled", "unlabeled"),

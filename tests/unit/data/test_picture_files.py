@@ -107,6 +107,14 @@ def test_arrays_of_either_order(order, dtype):
     np.testing.assert_array_equal(pixels[:, :, 0], expected)
 
 
+@pytest.mark.parametrize(("channels", "shape"), [(12, (12, 20, 30)), (3, (3, 20, 30))])
+def test_channels_may_come_first(channels, shape):
+    array = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    opened = open_picture(_npy(array), "a.npy", Decoding(channels=channels))
+    assert opened.size == (20, 30)
+    np.testing.assert_array_equal(opened.pixels(), array.transpose(1, 2, 0))
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
 def test_values_say_what_becomes_black_and_white(dtype):
     array = np.array([[-5, 0, 1000], [500, 2000, 250]]).astype(dtype)

@@ -258,16 +258,20 @@ def _read_npy(content: bytes | memoryview, how: Decoding) -> np.ndarray:
     length = int.from_bytes(content[8:start], "little")
     shape, in_columns, dtype = _npy_header(bytes(content[: start + length]))
     if len(shape) not in (2, 3):
-        raise ValueError("a .npy picture is one array of shape H W or H W C")
+        raise ValueError("a .npy picture is one array of shape H W, H W C or C H W")
     if how.values is None and dtype not in (np.uint8, np.uint16):
         raise ValueError(
             f"{dtype} values have no fixed range: store uint8 or uint16, or set "
             "data.source.values=[LOW,HIGH]"
         )
-    check_array(shape[0], shape[1], shape[2] if len(shape) == 3 else 1, how)
-    size = int(np.prod(shape))
-    flat = np.frombuffer(content, dtype, size, offset=start + length)
-    return flat.reshape(shape, order="F" if in_columns else "C")
+    # C H W, as many tools write bands: only where it cannot be taken for H W C.
+    not_last = {how.channels, *_MODE_OF_CHANNELS}
+    is_first = len(shape) == 3 and shape[0] == how.channels and shape[2] not in not_last
+    height, width, found = (*shape[1:], shape[0]) if is_first else (*shape, 1)[:3]
+    check_array(height, width, found, how)
+    flat = np.frombuffer(content, dtype, int(np.prod(shape)), offset=start + length)
+    array = flat.reshape(shape, order="F" if in_columns else "C")
+    return np.moveaxis(array, 0, 2) if is_first else array
 
 
 @lru_cache(maxsize=64)  # it is Python's syntax: slow to read, and mostly the same
