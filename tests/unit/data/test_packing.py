@@ -150,6 +150,14 @@ def test_webdataset_reads_it(pictures, tmp_path, settings):
     gc.collect()
 
 
+def test_what_a_kill_left_half_written_is_removed(pictures, tmp_path):
+    pack(open_folder(pictures), tmp_path / "clean")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".packing.json.17.part").write_text("{")
+    pack(open_folder(pictures), tmp_path / "killed")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "clean")
+
+
 @pytest.mark.parametrize("stopped_at", [1, 17, NUM])
 def test_a_packing_that_was_stopped_goes_on_and_ends_the_same(pictures, tmp_path, stopped_at):
     pack(open_folder(pictures), tmp_path / "whole", shard_bytes=20_000)

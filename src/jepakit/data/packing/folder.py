@@ -75,7 +75,8 @@ class PackedFolder:
         self.keep(begun)
         finished = {Path(shard.file).stem for shard in begun.shards}
         shards = [file for file in self.path.glob("*shard-*") if file.stem not in finished]
-        for file in (self._index, self.broken_pictures, *shards):
+        half_written = self.path.glob(".*.part")
+        for file in (self._index, self.broken_pictures, *shards, *half_written):
             file.unlink(missing_ok=True)
 
     def finish(self, description: PackDescription) -> None:
