@@ -103,7 +103,7 @@ def test_a_turned_photograph_is_upright(tmp_path: Path) -> None:
         (np.full((4, 4), np.nan), "floats must lie between 0 and 1"),
         ([PIXELS, None], "a NoneType is no picture"),
         ({"image": PIXELS}, "a dict is no picture"),
-        (7, "a int is no picture: give a PIL image, a path"),
+        ([7], "a int is no picture: give a PIL image, a path"),
         (["nowhere.png"], "nowhere.png cannot be used: there is no such file"),
     ],
 )
@@ -119,14 +119,17 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"cut.png cannot be used: .*truncated"):
         views(tmp_path / "cut.png")
-    with pytest.raises(ValueError, match="picture 1 cannot be used: .*truncated"):
-        views([PIXELS, Image.open(tmp_path / "cut.png")])
-    with pytest.raises(ValueError, match="text.png cannot be used: not a picture"):
+    with (
+        Image.open(tmp_path / "cut.png") as image,
+        pytest.raises(ValueError, match=r"picture 1 cannot be used: .*truncated"),
+    ):
+        views([PIXELS, image])
+    with pytest.raises(ValueError, match=r"text.png cannot be used: not a picture"):
         views(tmp_path / "text.png")
     with pytest.raises(ValueError, match="it is a folder: give its files"):
         views(tmp_path)
 
 
 def test_what_is_wrong_in_a_batch_is_told_by_its_number() -> None:
-    with pytest.raises(ValueError, match="^picture 2 cannot be used: .*no fixed range"):
+    with pytest.raises(ValueError, match=r"^picture 2 cannot be used: .*no fixed range"):
         views([PIXELS, PIXELS, PIXELS.astype(np.int32)])
