@@ -12,7 +12,6 @@ from torch import Tensor
 
 from jepakit.commands.evaluate import evaluate_named
 from jepakit.commands.pretrain import train
-from jepakit.core.devices import choose_device, choose_precision
 from jepakit.core.distributed import Place
 from jepakit.core.errors import RunFailed
 from jepakit.data.sources import Source
@@ -21,9 +20,9 @@ from jepakit.evaluation.comparison import Comparison
 from jepakit.runs.automatic import choose
 from jepakit.runs.config import RunConfig, flat
 from jepakit.runs.evaluation_settings import EvaluationSettings
-from jepakit.runs.model import Model
+from jepakit.runs.model import Model, open_model
 from jepakit.runs.prediction import Prediction
-from jepakit.runs.weights import Branch, load_weights
+from jepakit.runs.weights import Branch
 from jepakit.runs.yaml_file import check, merged
 
 __all__ = ["Model", "Prediction", "evaluate", "load", "pretrain"]
@@ -81,9 +80,7 @@ def load(
     >>> model.features(["pictures/cat.png", "pictures/dog.png"]).shape
     (2, 32)
     """
-    chosen = choose_device(device)
-    loaded = load_weights(str(name), chosen, branch, revision, partial)
-    return Model(loaded, chosen, choose_precision(chosen, precision))
+    return open_model(str(name), device, branch, precision, revision, partial)
 
 
 def evaluate(

@@ -106,6 +106,10 @@ class FeatureBank:
         width = math.prod(reading.shape(backbone, subject.size))
         return self._stored(key, f"features: {subject.name}", width, pictures, rows)
 
+    def num_safe(self) -> int:
+        """Rows of all files in the folder that are safe on the disk."""
+        return sum(_marked(mark_file) for mark_file in self.folder.glob("*.json"))
+
     def _key(self, maker: str, pictures: Pictures, how: str) -> str:
         return hashlib.sha256(f"{maker} {how} {pictures.fingerprint}".encode()).hexdigest()[:24]
 
@@ -164,4 +168,8 @@ def _num_done(rows_file: Path, mark_file: Path, num_rows: int, width: int) -> in
         return 0
     if rows_file.stat().st_size != 4 * num_rows * width:
         return 0
-    return min(num_rows, int(json.loads(mark_file.read_text(encoding="utf-8"))["rows"]))
+    return min(num_rows, _marked(mark_file))
+
+
+def _marked(mark_file: Path) -> int:
+    return int(json.loads(mark_file.read_text(encoding="utf-8"))["rows"])

@@ -11,14 +11,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from jepakit.core.devices import Precision, autocast
+from jepakit.core.devices import Precision, autocast, choose_device, choose_precision
 from jepakit.data.picture_inputs import PictureInputs
 from jepakit.evaluation.features import Pool, Reading, evaluating
 from jepakit.evaluation.subject import Subject
 from jepakit.runs.model_inputs import ModelInputs, Size
 from jepakit.runs.prediction import Prediction, Seen, check_can_predict, predict
 from jepakit.runs.subjects import fingerprint_of
-from jepakit.runs.weights import Loaded, LoadReport
+from jepakit.runs.weights import Branch, Loaded, LoadReport, load_weights
 
 Out = Literal["numpy", "torch"]
 T = TypeVar("T")
@@ -67,6 +67,10 @@ class Model:
             self.device,
             self.precision,
         )
+
+    def checked_size(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
+        """Height and width of what is seen; `ValueError` if the encoder cannot take it."""
+        return self._inputs.centre_view(size).size
 
     @overload
     def features(
@@ -227,6 +231,20 @@ class Model:
                 autocast(self.device, self.precision),
             ):
                 yield read(loaded.normalise(views.to(self.device)))
+
+
+def open_model(
+    name: str,
+    device: str = "auto",
+    branch: Branch = "target",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    revision: str | None = None,
+    partial: bool = False,
+) -> Model:
+    """What `jepakit.load` gives; see there."""
+    chosen = choose_device(device)
+    loaded = load_weights(name, chosen, branch, revision, partial)
+    return Model(loaded, chosen, choose_precision(chosen, precision))
 
 
 def _together(parts: Sequence[Tensor]) -> Tensor:

@@ -32,7 +32,7 @@ class ModelInputs:
         """Views in the order of the pictures, of one size per batch. `ValueError` without any."""
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
-        view: Any = _whole if size == "whole" else self._centre_view(size)
+        view: Any = _whole if size == "whole" else self.centre_view(size)
         batch: list[Tensor] = []
         for one in views_of(pictures, self.loaded.encoder.num_channels, view):
             if batch and (len(batch) == batch_size or one.shape != batch[0].shape):
@@ -45,7 +45,8 @@ class ModelInputs:
             raise ValueError("there are no pictures: give at least one")
         yield torch.stack(batch)
 
-    def _centre_view(self, size: int | tuple[int, int] | None) -> CentreView:
+    def centre_view(self, size: int | tuple[int, int] | None) -> CentreView:
+        """The view of `size`, or of the training's. `ValueError` if the network cannot take it."""
         chosen = self.loaded.size if size is None else size
         view = CentreView(check(CentreView.Settings, {"size": chosen}))
         self._check_size(view.size)
