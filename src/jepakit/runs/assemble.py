@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from rich.console import Console
 from torch import nn
@@ -12,6 +14,7 @@ from jepakit.core.distributed import Place, check_same_step
 from jepakit.core.files import write_text
 from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source
+from jepakit.runs.beginning import begin_with
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.keeping import open_source, open_stream
@@ -37,6 +40,8 @@ from jepakit.training.optimizer import Schedules, build_optimizer
 from jepakit.training.parallel import parallelise
 from jepakit.training.reporting import Pace, Reporter
 from jepakit.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 
 def assemble(
@@ -70,6 +75,10 @@ def assemble(
         restore(state, objective, optimizer)
         step = state.step
     else:
+        if config.init_from is not None:
+            begun = begin_with(config.init_from, objective, statistics)
+            if place.is_first:
+                log.warning("%s", begun.sentences(config.init_from.name))
         step = first_step(config, objective, optimizer, schedules.steps_per_epoch)
     check_same_step(step)
     device_batch = choose_device_batch(config, networks, place, device, precision, state)
