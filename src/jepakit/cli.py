@@ -181,6 +181,37 @@ def features(
 
 
 @app.command()
+def search(
+    model: ModelName,
+    data: Data = None,
+    queries: Annotated[
+        list[str] | None, typer.Option("--query", help="a picture's file; repeatable")
+    ] = None,
+    num: Annotated[int, typer.Option("--num", help="pictures to find", min=1)] = 12,
+    out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("search.html"),
+    engine: Annotated[
+        str, typer.Option("--engine", help="faiss, exact, or auto: faiss if it is installed")
+    ] = "auto",
+    branch: Branch = "target",
+    precision: Precision = "auto",
+    split: Split = None,
+    values: Values = None,
+    batch_size: BatchSize = 256,
+    num_workers: Loaders = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+) -> None:
+    """Find the pictures that are nearest to a query; features are made once and kept."""
+    from jepakit.commands.search import search as run
+
+    asked = {
+        **{"model": model, "data": data, "out": out, "num": num, "engine": engine},
+        **{"branch": branch, "precision": precision, "split": split, "values": values},
+        **{"batch_size": batch_size, "num_workers": num_workers},
+    }
+    raise typer.Exit(run(asked, queries or [], device))
+
+
+@app.command()
 def pack(
     pictures: Annotated[str | None, typer.Argument(help=PICTURES, metavar="PICTURES")] = None,
     out: Annotated[Path | None, typer.Argument(help="a new folder", metavar="OUT")] = None,

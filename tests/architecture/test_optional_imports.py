@@ -31,6 +31,7 @@ ADAPTERS = {
     "transformers": "pretrained/huggingface.py",
     "timm": "pretrained/timm.py",
     "sklearn": "evaluation/estimators.py",
+    "faiss": "evaluation/nearest.py",
     "threadpoolctl": "evaluation/estimators.py",  # comes with scikit-learn
 }
 # Parent classes are needed at the top; then nothing else may import the adapter at its own top.

@@ -56,9 +56,7 @@ def begin_with(settings: InitFrom, objective: Objective, statistics: Statistics)
     for which, source in sources.items():
         source = loaded.encoder if source is None else source
         _fill_encoder(targets[which], source, settings, told)
-        own = (
-            f"{loaded.branch or 'only'} encoder" if source is loaded.encoder else f"{which} encoder"
-        )
+        own = (loaded.branch or "only") if source is loaded.encoder else which
         told.taken.append(f"the {which} encoder from the {own} encoder")
     if both:
         _fill_predictor(objective.predictor, loaded, settings, told)
