@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -111,8 +112,7 @@ def test_the_nearest_pictures_are_shown(
     line = f"{SEARCH} --query pictures/dog.png --query pictures/classes/cat/3.png --num 4"
     line += f" --engine {engine} --out found.html --precision fp32"
     assert run(line) == 0
-    lines = capsys.readouterr().out.splitlines()
-    found = [part.split()[-2] for part in lines if ".png" in part and "nearest" not in part]
+    found = re.findall(r"\d\.\d{3} .*((?:cat|dog)/\d\.png)", capsys.readouterr().out)
     rows = model.features(paths())
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     for query, shown in (
@@ -136,7 +136,6 @@ def test_features_are_kept_and_used_for_other_queries(monkeypatch: pytest.Monkey
     kept = {path: path.stat().st_mtime_ns for path in Path("cache/search").rglob("*.rows")}
     assert kept
     assert run(f"{SEARCH} --query pictures/cat.png") == 0
-    assert {path: path.stat().st_mtime_ns for path in Path("cache/search").rglob("*")} | kept
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
 
 
