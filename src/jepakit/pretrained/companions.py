@@ -10,10 +10,16 @@ from safetensors.torch import save_file
 
 from jepakit.core import settings as core
 from jepakit.pretrained.tensor_files import read_safetensors
-from jepakit.pretrained.weights import CONTEXT, ENCODER, TARGET, Description, StateDict, Weights
+from jepakit.pretrained.weights import (
+    CONTEXT,
+    PREDICTOR,
+    TARGET,
+    Description,
+    StateDict,
+    Weights,
+)
 
 FACTS = "jepakit.json"
-MAIN = (TARGET, CONTEXT, ENCODER)  # the first of these that there is becomes the folder's model
 
 
 class Facts(core.Settings):
@@ -24,8 +30,8 @@ class Facts(core.Settings):
 
 
 def main_network(weights: Weights) -> str:
-    """The network that becomes the folder's model: the target encoder if there is one."""
-    return next(name for name in MAIN if name in weights.networks)
+    """The network that becomes the folder's model: the first encoder."""
+    return next(name for name in weights.networks if name != PREDICTOR)
 
 
 def write_companions(weights: Weights, folder: Path) -> None:
@@ -46,5 +52,5 @@ def read_companions(folder: Path) -> tuple[Facts | None, dict[str, StateDict]]:
         facts = Facts.model_validate_json((folder / FACTS).read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder / FACTS} is not valid: {error}") from None
-    files = {name: folder / f"{name}.safetensors" for name in (TARGET, CONTEXT, "predictor")}
+    files = {name: folder / f"{name}.safetensors" for name in (TARGET, CONTEXT, PREDICTOR)}
     return facts, {n: read_safetensors(f)[0] for n, f in files.items() if f.is_file()}

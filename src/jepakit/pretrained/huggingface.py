@@ -185,6 +185,15 @@ def open_with_transformers(folder: Path) -> Any:
     """The folder's model as transformers itself opens it, to compare with. `ValueError`."""
     try:
         from transformers import AutoModel
+        from transformers.utils import logging
     except ImportError:
-        raise ValueError("transformers is not installed: pip install transformers") from None
-    return AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        raise ValueError(
+            "a folder for transformers is checked with it: pip install 'jepakit[hub]'"
+        ) from None
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        return AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -48,18 +48,21 @@ class Loaded:
     description: Description | None = None  # None = a network that is not built like ours
 
     def weights(self) -> Weights:
-        """Its networks as they can be written. `ValueError` if it is not built like ours."""
+        """Its networks as they can be written, the chosen encoder first.
+
+        `ValueError` if it is not built like ours.
+        """
         if self.description is None:
             raise ValueError(
                 f"{self.name} is not built like an encoder of I-JEPA: it cannot be exported"
             )
+        encoder = f"{self.branch}_encoder" if self.branch else ENCODER
         networks: dict[str, nn.Module | None] = {
+            encoder: self.encoder,
             TARGET: self.target_encoder,
             CONTEXT: self.context_encoder,
             PREDICTOR: self.predictor,
         }
-        if self.target_encoder is None and self.context_encoder is None:
-            networks[ENCODER] = self.encoder
         states = {
             name: {k: t.detach().cpu() for k, t in network.state_dict().items()}
             for name, network in networks.items()
