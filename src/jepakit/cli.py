@@ -337,6 +337,16 @@ def bench_evaluate() -> None:
     raise typer.Exit(run())
 
 
+@bench.command("interchange")
+def bench_interchange(
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the figures")] = None,
+) -> None:
+    """Weights of every form into every form, at every size: the largest difference of features."""
+    from jepakit.commands.bench_interchange import bench_interchange as run
+
+    raise typer.Exit(run(out))
+
+
 def _split(config: str | None, words: list[str] | None) -> tuple[Path | None, list[str]]:
     """The first word may already be a setting: then there is no config file."""
     settings = list(words or [])

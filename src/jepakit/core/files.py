@@ -86,6 +86,13 @@ def told_if_full(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _umask() -> int:
+    """The process's own; reading it means setting it for a moment."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
 def flush_to_disk(path: Path) -> None:
     """Return only when the file's (or folder's) content is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -121,6 +128,8 @@ def folder_beside(final: Path, overwrite: bool = False) -> Iterator[Path]:
         yield beside
         if final.is_dir():
             os.replace(final, old)
+        for path in sorted(beside.rglob("*"), reverse=True):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())  # some writers use 0600
         for path in sorted(beside.iterdir()):
             os.replace(path, final.parent / path.name)
         flush_to_disk(final.parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -51,7 +51,8 @@ class Networks:
     context_encoder: Encoder | None = None
     encoder: Encoder | None = None
     predictor: Predictor | None = None
-    missing: tuple[str, ...] = field(default=())
+    missing: tuple[str, ...] = ()  # parameters that keep a new network's values
+    unknown: tuple[str, ...] = ()  # tensors that no parameter took
 
     def named(self) -> dict[str, nn.Module]:
         """Those that are there, by the names of `NETWORKS`."""
@@ -66,23 +67,26 @@ def build(weights: Weights, where: str, partial: bool = False) -> Networks:
     last: missing ones then keep the values that a new network has.
     """
     built: dict[str, nn.Module] = {}
-    missing = list(weights.missing)
+    missing, unknown = list(weights.missing), []
     description = weights.description
     for name, state in weights.networks.items():
         network = _empty(name, description)
         here = network.state_dict()
         missing += [f"{name}.{key}" for key in here.keys() - state.keys()]
-        given = {key: tensor for key, tensor in state.items() if partial or key in here}
-        expected = {key: t for key, t in here.items() if key in given} if partial else here
-        differences = compare_shapes(expected, {k: t for k, t in given.items() if k in here})
+        unknown += [f"{name}.{key}" for key in state.keys() - here.keys()]
+        given = {key: t.float() for key, t in state.items() if key in here}
+        if partial:
+            differences = compare_shapes({k: t for k, t in here.items() if k in given}, given)
+        else:
+            differences = compare_shapes(here, state)
         if differences:
             raise ValueError(
                 f"{where} does not hold a whole {name.replace('_', ' ')} (to load what there is, "
                 "ask for a partial load):\n  " + "\n  ".join(differences)
             )
-        network.load_state_dict({k: t.float() for k, t in given.items() if k in here}, strict=False)
+        network.load_state_dict(given, strict=False)
         built[name] = network.eval()
-    return Networks(**built, missing=tuple(missing))  # type: ignore[arg-type]
+    return Networks(**built, missing=tuple(missing), unknown=tuple(unknown))  # type: ignore[arg-type]
 
 
 def _empty(name: str, description: Description) -> nn.Module:

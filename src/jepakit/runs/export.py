@@ -117,7 +117,7 @@ def compare(
         ours = encoder(views)
         for name, reader in readers.items():
             size = (views.shape[-2], views.shape[-1])
-            if size != weights.description.size and name in _FIXED:
+            if size != weights.description.size and not _takes_other_sizes(name, encoder):
                 continue
             theirs = reader(views)
             found.append(
@@ -133,7 +133,11 @@ def compare(
     return found
 
 
-_FIXED = ("timm",)  # readers that take one size only
+def _takes_other_sizes(reader: str, encoder: Encoder) -> bool:
+    """timm's models take one size; transformers resamples square grids of square patches only."""
+    if reader == "transformers":
+        return len({*encoder.grid}) == len({*encoder.patch_embed.patch}) == 1
+    return reader != "timm"
 
 
 def _refuse_other_features(differences: list[Difference]) -> None:

@@ -120,7 +120,8 @@ def _chosen(
     for network in networks.named().values():
         network.to(device)
     sentence = _sentence(name, found, remarks, weights, networks.missing)
-    unused = (*weights.unused, *weights.beside)
+    unused = (*weights.unused, *networks.unknown, *weights.beside)
+    used = tuple(tensor for tensor in weights.used if tensor not in networks.unknown)
     return Loaded(
         name=name,
         encoder=encoder,
@@ -130,7 +131,7 @@ def _chosen(
         branch=found,
         normalise=normalise,
         size=weights.description.size,
-        report=LoadReport(weights.used, unused, networks.missing, sentence),
+        report=LoadReport(used, unused, networks.missing, sentence),
         description=weights.description,
     )
 
