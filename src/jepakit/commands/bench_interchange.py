@@ -53,7 +53,7 @@ def _forms(folder: Path) -> dict[str, Row]:
     """Largest differences from the networks that were there at first: a row per source."""
     weights = random_weights("vit_tiny", 2)
     pictures = random_pictures(weights)
-    rows = {}
+    rows: dict[str, Row] = {}
     for source in (None, *_SOURCES):
         given = weights
         if source is not None:

@@ -72,6 +72,7 @@ def _first_line(error: Exception) -> str:
 def _hub() -> Any:
     try:
         import huggingface_hub
+        import huggingface_hub.errors  # not there before it is asked for
     except ImportError:
         raise ValueError(
             "models of the Hub need the package huggingface_hub: pip install 'jepakit[hub]'"
