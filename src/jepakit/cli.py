@@ -91,7 +91,7 @@ def evaluate(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            help="run folders, checkpoints, timm:MODEL; settings, e.g. num_test=1000",
+            help="run folders, checkpoints, hf:ORG/NAME, timm:MODEL; settings: num_test=1000",
             metavar="WHAT... [A.B=VALUE]...",
         ),
     ] = None,
