@@ -52,6 +52,7 @@ def search(typed: Mapping[str, Any], queries: Sequence[str], device: str) -> int
         raise ValueError("name the pictures and a query: --data PICTURES --query picture.jpg")
     asked = check(Asked, dict(typed))
     model = open_model(asked.model, device, asked.branch, asked.precision)
+    console.print(model.report.sentence, style="dim", markup=False, soft_wrap=True)
     asking = torch.from_numpy(model.features(queries))  # first: a mistake here costs nothing yet
     splits = open_given(asked.data, model.num_channels, parse_values(asked.values), asked.split)
     known = [model.subject.fingerprint, *(source.fingerprint() for source in splits.values())]

@@ -16,7 +16,8 @@ from jepakit.models.positions import Grid, resample_positions
 from jepakit.objectives import Objective
 from jepakit.objectives.ijepa import IJepa
 from jepakit.runs.config import InitFrom
-from jepakit.runs.weights import Loaded, load_weights
+from jepakit.runs.loaded import Loaded
+from jepakit.runs.weights import load_weights
 
 _CAN_FIT = ("patch_embed.proj.weight", "pos_embed")
 

@@ -15,10 +15,12 @@ from jepakit.core.devices import Precision, autocast, choose_device, choose_prec
 from jepakit.data.picture_inputs import PictureInputs
 from jepakit.evaluation.features import Pool, Reading, evaluating
 from jepakit.evaluation.subject import Subject
+from jepakit.pretrained.weights import Branch
+from jepakit.runs.loaded import Loaded, LoadReport
 from jepakit.runs.model_inputs import ModelInputs, Size
 from jepakit.runs.prediction import Prediction, Seen, check_can_predict, predict
 from jepakit.runs.subjects import fingerprint_of
-from jepakit.runs.weights import Branch, Loaded, LoadReport, load_weights
+from jepakit.runs.weights import load_weights
 
 Out = Literal["numpy", "torch"]
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from jepakit.data.picture_inputs import PictureInputs, views_of
 from jepakit.data.sources.source import Picture
 from jepakit.data.views import CentreView
 from jepakit.pretrained.timm import TimmBackbone
-from jepakit.runs.weights import Loaded
+from jepakit.runs.loaded import Loaded
 from jepakit.runs.yaml_file import check
 
 Size = int | tuple[int, int] | Literal["whole"] | None

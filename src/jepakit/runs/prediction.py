@@ -16,7 +16,7 @@ from jepakit.models import Encoder, Predictor
 from jepakit.models.positions import Grid
 from jepakit.models.tokens import take_tokens
 from jepakit.objectives.ijepa import DISTANCES
-from jepakit.runs.weights import Loaded
+from jepakit.runs.loaded import Loaded
 
 Seen = Sequence[int] | np.ndarray | Tensor  # a box in pixels, or a boolean per patch
 

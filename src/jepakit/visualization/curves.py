@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jepakit.visualization.line_drawing import Line, compact, draw_lines
+from jepakit.visualization.page_style import LIGHT
 
 _HEADER = ["step", "epoch", "name", "value"]
 
@@ -40,6 +41,14 @@ class Drawing:
     title: str
     svg: str
     words: str
+
+    def standalone(self) -> str:
+        """The drawing as a file of its own, in the colours of the light page."""
+        svg = self.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+        svg = svg.replace('font-family="inherit"', 'font-family="sans-serif"')
+        for name, colour in LIGHT.items():
+            svg = svg.replace(f"var(--{name})", colour)
+        return svg
 
 
 PANELS = (

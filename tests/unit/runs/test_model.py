@@ -21,9 +21,9 @@ from jepakit.core.tensors import Batch, MaskIndices
 from jepakit.data.normalization import Normalizer
 from jepakit.objectives.ijepa import IJepa
 from jepakit.pretrained.timm import open_timm
+from jepakit.runs.loaded import Loaded, LoadReport
 from jepakit.runs.model import Model
 from jepakit.runs.trained import open_trained
-from jepakit.runs.weights import Loaded, LoadReport
 
 CPU = torch.device("cpu")
 VIEWS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8))
