@@ -264,6 +264,49 @@ def search(
 
 
 @app.command()
+def visualize(
+    model: ModelName,
+    words: Words = None,
+    data: Data = None,
+    what: Annotated[
+        str | None,
+        typer.Option(
+            "--what", help="masks,maps,energy,retrieval,film,anomaly", show_default="the first four"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder for PNG files and page; default: the run's")
+    ] = None,
+    size: SeenSize = None,
+    precision: Precision = "auto",
+    split: Split = None,
+    values: Values = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+) -> None:
+    """Draw what a model sees, holds and expects: PNG files and one page."""
+    from jepakit.commands.visualize import visualize as run
+
+    asked = {
+        **{"model": model, "data": data, "what": what, "out": out, "size": size},
+        **{"precision": precision, "split": split, "values": values, "device": device},
+    }
+    raise typer.Exit(run(asked, words or []))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="a run folder, or one of its checkpoints")],
+    words: Words = None,
+    out: Annotated[Path | None, typer.Option("--out", help="the page; default: in the run")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+) -> None:
+    """Everything about a run on one page: settings, curves and verdicts, scores, drawings."""
+    from jepakit.commands.report import report as write
+
+    raise typer.Exit(write(run, words or [], out, device))
+
+
+@app.command()
 def pack(
     pictures: Annotated[str | None, typer.Argument(help=PICTURES, metavar="PICTURES")] = None,
     out: Annotated[Path | None, typer.Argument(help="a new folder", metavar="OUT")] = None,
@@ -415,6 +458,19 @@ def bench_evaluate() -> None:
     from jepakit.commands.bench_evaluate import bench_evaluate as run
 
     raise typer.Exit(run())
+
+
+@bench.command("anomaly")
+def bench_anomaly(
+    model: ModelName,
+    words: Words = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the table")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+) -> None:
+    """Whether energy finds anomalies planted in scenes: AUROC beside three controls."""
+    from jepakit.commands.bench_anomaly import bench_anomaly as run
+
+    raise typer.Exit(run(model, words or [], out, device))
 
 
 @bench.command("interchange")

@@ -23,6 +23,7 @@ class RunFolder:
         self.statistics = path / "normalization.json"
         self.scores = path / "scores.json"
         self.page = path / "report.html"
+        self.drawings = path / "visualize"
         self.evaluation = path / "evaluation"  # features, judgements: may be deleted
         self.evaluation_page = path / "evaluation.html"
 

@@ -161,3 +161,9 @@ def _all_names(model: Model, prefix: str = "") -> list[str]:
         for inner in _models_in(field.annotation):
             names += _all_names(inner, f"{prefix}{name}.")
     return list(dict.fromkeys(names))
+
+
+def meant(word: str, known: Sequence[str]) -> str:
+    """What a mistyped word may have meant, or all that is possible."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"

@@ -8,11 +8,12 @@ from jepakit.visualization.feature_maps import (
 )
 from jepakit.visualization.masks import draw_masks, mask_strips
 from jepakit.visualization.page import write_page
-from jepakit.visualization.sections import Code, Facts, Gallery, Picture, Section, Table, Text
+from jepakit.visualization.sections import Code, Facts, Film, Gallery, Picture, Section, Table, Text
 
 __all__ = [
     "Code",
     "Facts",
+    "Film",
     "Gallery",
     "Picture",
     "Section",

@@ -104,6 +104,38 @@ class Gallery(Section):
         return f'<figure><div class="gallery" {style}>\n{figures}</div>{caption}</figure>\n'
 
 
+@dataclass(frozen=True)
+class Film(Section):
+    """Pictures of one size, one after the other; where motion is unwanted, the last one alone."""
+
+    frames: tuple[UInt8[np.ndarray, "H W 3"], ...]
+    alt: str
+    seconds: float = 0.6
+    caption: str = ""
+    heading: str = ""
+
+    def html(self) -> str:
+        height, width = self.frames[0].shape[:2]
+        caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
+        moving = base64.b64encode(animated_png(self.frames, self.seconds)).decode()
+        return (
+            f'<figure class="single card" style="--natural:{width}px"><picture>'
+            f'<source srcset="{_data_address(self.frames[-1])}" '
+            'media="(prefers-reduced-motion: reduce)">'
+            f'<img src="data:image/png;base64,{moving}" alt="{escape(self.alt)}" '
+            f'width="{width}" height="{height}"></picture>{caption}</figure>\n'
+        )
+
+
+def animated_png(frames: Sequence[UInt8[np.ndarray, "H W 3"]], seconds: float) -> bytes:
+    """The frames as an animated PNG that begins again after a longer look at the last frame."""
+    images = [Image.fromarray(frame) for frame in frames]
+    durations = [round(1000 * seconds)] * (len(images) - 1) + [round(3000 * seconds)]
+    file = io.BytesIO()
+    images[0].save(file, "png", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    return file.getvalue()
+
+
 Cell = str | float | int | None
 
 

@@ -1,0 +1,102 @@
+"""jepa visualize: what a model sees, holds and expects, as PNG files and one page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from jepakit.core.devices import choose_device, choose_precision
+from jepakit.core.files import told_if_full
+from jepakit.core.settings import Settings
+from jepakit.data.sources import Source
+from jepakit.data.sources.guess import short_name
+from jepakit.runs.given_pictures import open_given, parse_values
+from jepakit.runs.keeping import open_source
+from jepakit.runs.loaded import Loaded
+from jepakit.runs.model_inputs import ModelInputs
+from jepakit.runs.seeing.looking import Looking
+from jepakit.runs.seeing.page import show, write_shown
+from jepakit.runs.seeing.settings import SeeingSettings, parse_what
+from jepakit.runs.weights import load_weights
+from jepakit.runs.yaml_file import apply_overrides, check
+
+
+class Asked(Settings):
+    """What was typed."""
+
+    model: str
+    data: str | None
+    what: str | None
+    out: Path | None
+    size: int | None
+    device: str
+    precision: Literal["auto", "fp32", "bf16"]
+    split: str | None
+    values: str | None
+
+
+def visualize(typed: Mapping[str, Any], words: Sequence[str]) -> int:
+    """Draw what was asked for; say where the page is."""
+    console = Console()
+    asked = check(Asked, dict(typed))
+    what = parse_what(asked.what)
+    settings = check(SeeingSettings, apply_overrides({}, words))
+    loaded, looking = open_looking(asked, settings)
+    console.print(loaded.report.sentence, style="dim", markup=False, soft_wrap=True)
+    shown, missing = show(looking, what, lambda line: console.print(line, style="dim"))
+    folder = asked.out or folder_for(loaded)
+    with told_if_full(folder):
+        page = write_shown(shown, missing, loaded.name, _command(asked, words), folder)
+    console.print(f"open {page.resolve()}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def open_looking(asked: Asked, settings: SeeingSettings) -> tuple[Loaded, Looking]:
+    """The model and its pictures: those that are named, or a run's own held-out ones."""
+    device = choose_device(asked.device)
+    loaded = load_weights(asked.model, device)
+    size = ModelInputs(loaded).centre_view(asked.size).size
+    source = _source(asked, loaded)
+    precision = choose_precision(device, asked.precision)
+    return loaded, Looking(loaded, source, size, settings, device, precision)
+
+
+def folder_for(loaded: Loaded) -> Path:
+    """Where the drawings go: into the run's folder, or into one by the model's name."""
+    if loaded.trained is not None:
+        return loaded.trained.folder.drawings
+    return Path("visualize") / short_name(loaded.name)
+
+
+def _source(asked: Asked, loaded: Loaded) -> Source:
+    channels = loaded.encoder.num_channels
+    if asked.data is None:
+        if loaded.trained is None:
+            raise ValueError(
+                f"name pictures for {loaded.name}: --data PICTURES, e.g. --data scenes"
+            )
+        config = loaded.trained.config
+        source = open_source(config.data.validation or config.data.source, config)
+    else:
+        parts = open_given(asked.data, channels, parse_values(asked.values), asked.split)
+        source = list(parts.values())[-1]  # the held-out part, where there is one
+    if not len(source):
+        raise ValueError(f"{asked.data} holds no picture: name a folder with pictures")
+    if source.num_channels != channels:
+        raise ValueError(
+            f"{loaded.name} takes pictures of {channels} channels, these have "
+            f"{source.num_channels}: name others with --data"
+        )
+    return source
+
+
+def _command(asked: Asked, words: Sequence[str]) -> str:
+    parts = ["jepa", "visualize", asked.model]
+    for name in ("data", "what", "out", "size", "split", "values"):
+        if (value := getattr(asked, name)) is not None:
+            parts += [f"--{name}", str(value)]
+    return shlex.join([*parts, *words])

@@ -1,0 +1,142 @@
+"""How far, at every place of a picture, the prediction is from the truth: a map of surprise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jepakit.core import settings as core
+from jepakit.core.devices import Precision, autocast
+from jepakit.evaluation.features import evaluating
+from jepakit.models import Encoder, Predictor
+from jepakit.models.positions import Grid
+
+Maps = Float[np.ndarray, "B rows columns"]
+
+DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "smooth_l1": lambda a, b: F.smooth_l1_loss(a, b, reduction="none").mean(dim=-1),
+    "l2": lambda a, b: F.mse_loss(a, b, reduction="none").mean(dim=-1),
+    "cosine": lambda a, b: 1 - F.cosine_similarity(a, b, dim=-1),
+}
+
+
+class EnergySettings(core.Settings):
+    """How places are hidden, and what is compared."""
+
+    block: int | None = Field(
+        None, ge=1, description="patches a side of what is hidden at once; null = a third"
+    )
+    masks: int = Field(64, ge=1, description="blocks per picture, at most; they overlap")
+    distance: Literal["smooth_l1", "l2", "cosine"] = Field(
+        "smooth_l1", description="between prediction and truth"
+    )
+    usual: int = Field(64, ge=0, description="pictures whose energy per place is taken away")
+
+
+@dataclass(frozen=True)
+class Trio:
+    """What it takes to predict: both encoders and the predictor, on a device."""
+
+    context_encoder: Encoder
+    target_encoder: Encoder
+    predictor: Predictor
+    normalise: nn.Module
+    device: torch.device
+    precision: Precision
+
+    @torch.no_grad()
+    def energy(self, views: UInt8[Tensor, "B C H W"], settings: EnergySettings) -> Maps:
+        """The mean distance at every place, over all blocks that hide it."""
+        chunks = [self._energy(chunk, settings) for chunk in views.split(64)]
+        return torch.cat(chunks).cpu().numpy()
+
+    def truth(self, views: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B N D"]:
+        """Representations of whole pictures, LayerNorm-ed as in training."""
+        with self._looking():
+            return self._truth(self.normalise(views.to(self.device)))
+
+    def predicted(
+        self, views: UInt8[Tensor, "B C H W"], hidden: Int[Tensor, " L"]
+    ) -> Float[Tensor, "B L D"]:
+        """What the predictor expects at the hidden places; everything else is seen."""
+        with self._looking():
+            return self._predicted(self.normalise(views.to(self.device)), hidden)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        networks = nn.ModuleList([self.context_encoder, self.target_encoder, self.predictor])
+        with torch.no_grad(), evaluating(networks), autocast(self.device, self.precision):
+            yield
+
+    def _energy(self, views: Tensor, settings: EnergySettings) -> Float[Tensor, "B rows columns"]:
+        grid = self.target_encoder.rows_and_columns(*views.shape[-2:])
+        with self._looking():
+            inputs = self.normalise(views.to(self.device))
+            truth = self._truth(inputs)
+            total = torch.zeros(truth.shape[:2], device=self.device)
+            count = torch.zeros(truth.shape[1], device=self.device)
+            for hidden in hidden_blocks(grid, settings.block, settings.masks):
+                places = hidden.to(self.device)
+                found = self._predicted(inputs, places)
+                distance = DISTANCES[settings.distance](found, truth[:, places])
+                total[:, places] += distance
+                count[places] += 1
+        return (total / count).unflatten(1, grid)
+
+    def _truth(self, inputs: Tensor) -> Float[Tensor, "B N D"]:
+        tokens = self.target_encoder(inputs).float()
+        return F.layer_norm(tokens, tokens.shape[-1:])
+
+    def _predicted(self, inputs: Tensor, hidden: Int[Tensor, " L"]) -> Float[Tensor, "B L D"]:
+        grid = self.context_encoder.rows_and_columns(*inputs.shape[-2:])
+        seen = torch.ones(grid[0] * grid[1], dtype=torch.bool)
+        seen[hidden.cpu()] = False
+        context = seen.nonzero().flatten().to(self.device).expand(len(inputs), -1)
+        targets = hidden.to(self.device).expand(len(inputs), -1)
+        visible = self.context_encoder(inputs, context)[:, None]
+        return self.predictor(visible, context[:, None], targets[:, None], grid)[:, 0, 0].float()
+
+
+def hidden_blocks(
+    grid: Grid, sides: int | tuple[int, int] | None, most: int
+) -> Iterator[Int[Tensor, " L"]]:
+    """Blocks that slide over the grid until every place was hidden, `most` of them where possible.
+
+    `sides` are rows and columns of patches, or one number for both; None is a third of the grid.
+    """
+    height, width = block_sides(grid, sides)
+    stride = 1
+    while stride < min(height, width) and _num_steps(grid, (height, width), stride) > most:
+        stride += 1
+    places = torch.arange(grid[0] * grid[1]).view(grid)
+    for top in _starts(grid[0], height, stride):
+        for left in _starts(grid[1], width, stride):
+            yield places[top : top + height, left : left + width].flatten()
+
+
+def block_sides(grid: Grid, sides: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Rows and columns of a hidden block, cut so that something stays visible."""
+    given = sides if isinstance(sides, tuple) else (sides, sides)
+    height, width = (
+        min(side or max(1, round(length / 3)), max(1, length - 1))
+        for side, length in zip(given, grid, strict=True)
+    )
+    return height, width
+
+
+def _starts(length: int, side: int, stride: int) -> list[int]:
+    last = length - side
+    return sorted({*range(0, last + 1, stride), last})
+
+
+def _num_steps(grid: Grid, sides: tuple[int, int], stride: int) -> int:
+    return len(_starts(grid[0], sides[0], stride)) * len(_starts(grid[1], sides[1], stride))

@@ -1,0 +1,195 @@
+"""What the model expects in a hidden block, shown by real blocks of other pictures: no decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from jepakit.evaluation.nearest import nearest
+from jepakit.models.positions import Grid
+from jepakit.runs.seeing.energy import Trio, hidden_blocks
+from jepakit.runs.seeing.looking import Looking, Shown
+from jepakit.visualization import Gallery, Picture, Text
+from jepakit.visualization.heat import frame_patches
+from jepakit.visualization.tiles import (
+    Tile,
+    resize,
+    side_by_side,
+    stacked,
+    tile_size,
+    to_colour,
+)
+
+_PLACES = 16  # blocks per gallery picture, about
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The gallery: every block's picture, place and representation, the place's mean taken away."""
+
+    rows: Float[Tensor, "G LD"]
+    pictures: Int[np.ndarray, " G"]
+    places: list[Int[Tensor, " L"]]
+    chosen: Int[np.ndarray, " G"]  # which of `places`
+    mean: Float[Tensor, "N D"]
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Of each query, the nearest gallery blocks, as (picture, tokens) pairs, best first."""
+
+    to_prediction: list[list[tuple[int, Int[Tensor, " L"]]]]
+    to_truth: list[list[tuple[int, Int[Tensor, " L"]]]]
+    beaten: Float[
+        np.ndarray, " B"
+    ]  # share of others' blocks farther from the prediction than its own
+
+
+def show_retrieval(looking: Looking) -> Shown:
+    """Two strips per picture: nearest to the prediction, nearest to the truth. `NotDrawn`."""
+    trio, settings = looking.trio(), looking.settings.retrieval
+    hidden = _hidden(looking.grid, settings.block, settings.corner)
+    gallery = looking.others(settings.gallery, "gallery")
+    found = retrieve(trio, looking.pictures, gallery, hidden, looking.grid, settings.neighbours)
+    sheets = _sheets(looking, gallery, hidden, found)
+    columns = ("hidden / seen", *(f"nearest {n + 1}" for n in range(settings.neighbours)))
+    drawn = Gallery(
+        tuple(
+            Picture(
+                sheet,
+                f"picture {n}: above, blocks nearest to the prediction; below, to the truth",
+                columns=columns,
+            )
+            for n, sheet in enumerate(sheets, 1)
+        ),
+        heading="What the model expects in a hidden block",
+        caption=f"Above: the blocks of {len(gallery)} other pictures whose representations are "
+        "nearest to what the predictor expects in the hidden block. Below: the nearest to what is "
+        "really there.",
+        narrowest=520,
+    )
+    share = float(found.beaten.mean())
+    words = Text(
+        f"The true content of the hidden block is nearer to the prediction than {share:.0%} of the "
+        "blocks that other pictures hold at that place (50 % would be chance).",
+        tone="good" if share > 0.6 else "warning",
+    )
+    numbers = {"nearer_than_others": share, "per_picture": found.beaten.tolist()}
+    return Shown([drawn, words], {"retrieval": stacked(sheets)}, numbers)
+
+
+def retrieve(
+    trio: Trio,
+    queries: UInt8[Tensor, "B C H W"],
+    gallery: UInt8[Tensor, "G C H W"],
+    hidden: Int[Tensor, " L"],
+    grid: Grid,
+    num: int,
+) -> Retrieved:
+    """Compare blocks by the cosine of all their tokens, after taking each place's mean away."""
+    blocks = _gallery(trio, gallery, hidden, grid)
+    usual = blocks.mean[hidden]
+    predicted = (trio.predicted(queries, hidden).cpu() - usual).flatten(1)
+    truth = (trio.truth(queries).cpu()[:, hidden] - usual).flatten(1)
+    same_place = blocks.rows[torch.from_numpy(blocks.chosen == 0)]
+    own = F.cosine_similarity(predicted, truth)
+    others = F.normalize(predicted, dim=1) @ F.normalize(same_place, dim=1).T
+    return Retrieved(
+        _named(blocks, predicted, num),
+        _named(blocks, truth, num),
+        (others < own[:, None]).float().mean(dim=1).numpy(),
+    )
+
+
+def _gallery(
+    trio: Trio, gallery: UInt8[Tensor, "G C H W"], hidden: Int[Tensor, " L"], grid: Grid
+) -> _Blocks:
+    tokens = torch.cat([trio.truth(chunk).cpu() for chunk in gallery.split(64)])
+    mean = tokens.mean(dim=0)
+    columns = len(set((hidden % grid[1]).tolist()))
+    side = (len(hidden) // columns, columns)
+    others = hidden_blocks(grid, side, _PLACES)
+    places = [hidden, *(place for place in others if not torch.equal(place, hidden))]
+    rows = torch.cat([(tokens[:, place] - mean[place]).flatten(1) for place in places])
+    return _Blocks(
+        rows,
+        np.tile(np.arange(len(gallery)), len(places)),
+        places,
+        np.repeat(np.arange(len(places)), len(gallery)),
+        mean,
+    )
+
+
+def _named(blocks: _Blocks, queries: Tensor, num: int) -> list[list[tuple[int, Int[Tensor, " L"]]]]:
+    """The nearest blocks, at most one of each picture: neighbours overlap."""
+    found = nearest(blocks.rows, queries, num * len(blocks.places), "exact")
+    named = []
+    for row in found.places.tolist():
+        first: dict[int, int] = {}
+        for place in row:
+            first.setdefault(int(blocks.pictures[place]), place)
+        kept = list(first.items())[:num]
+        named.append([(picture, blocks.places[blocks.chosen[place]]) for picture, place in kept])
+    return named
+
+
+def _hidden(grid: Grid, side: int | None, corner: tuple[int, int] | None) -> Int[Tensor, " L"]:
+    """The hidden block's places. `ValueError` if it does not lie inside the grid."""
+    height, width = (side or max(1, round(n / 3)) for n in grid)
+    if height >= grid[0] or width >= grid[1]:
+        raise ValueError(
+            f"retrieval.block={side} hides the whole grid of {grid[0]} x {grid[1]} patches: choose "
+            f"at most {min(grid) - 1}"
+        )
+    top, left = corner or ((grid[0] - height) // 2, (grid[1] - width) // 2)
+    if not (0 <= top <= grid[0] - height and 0 <= left <= grid[1] - width):
+        raise ValueError(
+            f"retrieval.corner={[top, left]} puts the block outside of the grid: rows go to "
+            f"{grid[0] - height}, columns to {grid[1] - width}"
+        )
+    places = torch.arange(grid[0] * grid[1]).view(grid)
+    return places[top : top + height, left : left + width].flatten()
+
+
+def _sheets(
+    looking: Looking, gallery: Tensor, hidden: Int[Tensor, " L"], found: Retrieved
+) -> list[Tile]:
+    size, grid = tile_size((looking.size[0], looking.size[1]), tile=128), looking.grid
+    inside = torch.zeros(grid[0] * grid[1], dtype=torch.bool)
+    inside[hidden] = True
+    marks = inside.view(grid).numpy()
+    pictures = to_colour(gallery)
+    sheets = []
+    for n, picture in enumerate(to_colour(looking.pictures)):
+        original = resize(picture, size)
+        seen, known = _covered(original, marks), frame_patches(original, marks)
+        rows = []
+        for begin, near in ((seen, found.to_prediction[n]), (known, found.to_truth[n])):
+            crops = [_crop(pictures[place], tokens, grid, size) for place, tokens in near]
+            rows.append(side_by_side([begin, *crops]))
+        sheets.append(stacked(rows))
+    return sheets
+
+
+def _covered(picture: Tile, marks: Bool[np.ndarray, "rows columns"]) -> Tile:
+    """The picture with the hidden block black and framed."""
+    height, width = picture.shape[:2]
+    rows = np.arange(height) * marks.shape[0] // height
+    columns = np.arange(width) * marks.shape[1] // width
+    dark = np.where(marks[rows][:, columns][..., None], 20, picture).astype(np.uint8)
+    return frame_patches(dark, marks)
+
+
+def _crop(picture: Tile, tokens: Int[Tensor, " L"], grid: Grid, size: Sequence[int]) -> Tile:
+    """The pixels of a block, as large as a tile."""
+    height, width = picture.shape[0] // grid[0], picture.shape[1] // grid[1]
+    rows, columns = tokens // grid[1], tokens % grid[1]
+    top, left = int(rows.min()) * height, int(columns.min()) * width
+    bottom, right = (int(rows.max()) + 1) * height, (int(columns.max()) + 1) * width
+    return resize(np.ascontiguousarray(picture[top:bottom, left:right]), (size[0], size[1]))
