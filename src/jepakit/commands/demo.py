@@ -11,15 +11,15 @@ from rich.console import Console
 
 from jepakit.commands.evaluate import evaluate_named
 from jepakit.commands.pretrain import launch_or_train
+from jepakit.commands.report import looking_at_run
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
 from jepakit.evaluation.questions import DEMO_QUESTIONS
 from jepakit.launch.local import num_cores
 from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
-from jepakit.runs.keeping import open_source
+from jepakit.runs.folder import RunFolder
 from jepakit.runs.report import write_report
-from jepakit.runs.trained import open_trained
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 from jepakit.training.progress import in_words
 
@@ -45,22 +45,15 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
         return code
     trained_after = time.monotonic() - begin
     console.print("[bold]2 of 3: k-NN and linear probes of the frozen encoder[/]")
-    trained = open_trained(folder, choose_device(config.devices[0]))
     evaluated, _ = evaluate_named(
         [str(folder)], None, SETTINGS, folder, lambda line: console.print(line, style="dim")
     )
     comparison = evaluated.comparison
-    comparison.save(trained.folder.scores)
+    comparison.save(RunFolder(folder).scores)
     console.print(comparison.table(COLUMNS))
     console.print("[bold]3 of 3: the page[/]")
-    source = open_source(config.data.validation or config.data.source, config)
-    write_report(
-        trained,
-        source,
-        comparison,
-        COLUMNS,
-        " ".join(["jepa demo --folder", str(folder), *overrides]),
-    )
+    command = " ".join(["jepa demo --folder", str(folder), *overrides])
+    page = write_report(looking_at_run(folder, config.devices[0]), comparison, COLUMNS, command)
     best = COLUMNS[-1]
     row = next(iter(comparison.scores))
     console.print(
@@ -70,7 +63,7 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     )
     console.print(
         f"pretraining {in_words(trained_after)}, everything "
-        f"{in_words(time.monotonic() - begin)}\nopen {trained.folder.page.resolve()}",
+        f"{in_words(time.monotonic() - begin)}\nopen {page.resolve()}",
         highlight=False,
         soft_wrap=True,
     )

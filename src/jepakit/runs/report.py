@@ -1,19 +1,19 @@
-"""One page about a run: pictures with masks, curves, maps of the tokens, the score table."""
+"""One page about a run: what it was, whether it is healthy, what it scores, what it sees."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from jepakit.core.randomness import BatchRandom
-from jepakit.core.tensors import MaskIndices
-from jepakit.data.loader import evaluation_loader
-from jepakit.data.sources import Source
 from jepakit.evaluation.comparison import Comparison
 from jepakit.runs.config import RunConfig
+from jepakit.runs.seeing.looking import Looking
+from jepakit.runs.seeing.page import show
+from jepakit.runs.seeing.settings import What
 from jepakit.runs.trained import Trained
+from jepakit.runs.verdicts import verdicts
 from jepakit.runs.yaml_file import to_yaml
 from jepakit.version import __version__
 from jepakit.visualization import (
@@ -26,44 +26,67 @@ from jepakit.visualization import (
     Text,
     draw_curves,
     feature_map_strips,
-    mask_strips,
     read_metrics,
     write_page,
 )
+from jepakit.visualization.curves import Curve
 
-NUM_PICTURES = 8
+SHOWN: tuple[What, ...] = ("masks", "maps", "energy", "retrieval")
 
 
 def write_report(
-    trained: Trained,
-    source: Source,
+    looking: Looking,
     comparison: Comparison | None,
     columns: Sequence[str],
     command: str,
-) -> None:
-    """Write `report.html` into the run folder."""
+    page: Path | None = None,
+    what: Sequence[What] = SHOWN,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Write the page of a run, `report.html` in its folder or elsewhere; returns where it is.
+
+    What cannot be drawn is said on the page. Raises `ValueError` if the model is no run.
+    """
+    trained = looking.loaded.trained
+    if trained is None:
+        raise ValueError(f"{looking.loaded.name} is no run folder: give one that has a config.yaml")
     config, folder = trained.config, trained.folder
-    pictures = first_pictures(source, config.data.view.size)
-    sections: list[Section] = [*_scores(comparison, columns)]
-    sections += [_masks(trained, pictures), _maps(trained, pictures)]
-    if folder.metrics.exists():
-        sections.append(_curves(trained))
-    sections += [_facts(trained, source), Code(command, heading="How to do this again")]
+    curves = read_metrics(folder.metrics) if folder.metrics.exists() else {}
+    sections: list[Section] = [*_scores(comparison, columns), *_health(trained, curves)]
+    sections += [_facts(looking, trained, curves), _maps(looking, trained)]
+    shown, missing = show(looking, what, tell)
+    sections += [Text(f"Not drawn. {reason}.", tone="warning") for reason in missing]
+    sections += [section for part in shown.values() for section in part.sections]
+    if curves:
+        sections.append(_curves(curves))
+    sections.append(Code(command, heading="How to do this again"))
     sections.append(Code(to_yaml(config), heading="All settings"))
+    path = page or folder.page
     write_page(
-        folder.page,
+        path,
         title=f"jepakit: {config.folder.name}",
         sections=sections,
         lead="An encoder that learned from pictures alone, by predicting the representations of "
         "hidden blocks from the visible rest.",
         footer=f"written by jepakit {__version__}",
     )
+    return path
 
 
-def first_pictures(source: Source, size: tuple[int, int]) -> Tensor:
-    """The first few centre views, uint8 B C H W."""
-    indices = range(min(NUM_PICTURES, len(source)))
-    return torch.cat([views for views, _, _ in evaluation_loader(source, size, indices)])
+def _health(trained: Trained, curves: dict[str, Curve]) -> list[Section]:
+    width = trained.objective.kept_encoder().width
+    found = verdicts(curves, width)
+    if not found:
+        words = "This run has no metrics.csv, so nothing can be said about its health."
+        return [Text(words, heading="Is it healthy?", tone="warning")]
+    bad = [verdict.words for verdict in found if not verdict.good]
+    good = [verdict.words for verdict in found if verdict.good]
+    sections: list[Section] = []
+    for words, tone in ((bad, "warning"), (good, "good")):
+        if words:
+            heading = "" if sections else "Is it healthy?"
+            sections.append(Text("\n\n".join(words), heading=heading, tone=tone))  # type: ignore[arg-type]
+    return sections
 
 
 def _scores(comparison: Comparison | None, columns: Sequence[str]) -> list[Section]:
@@ -99,24 +122,9 @@ def _short(column: str) -> str:
     return f"{task}, k-NN" if score.startswith("knn") else task
 
 
-def _masks(trained: Trained, pictures: Tensor) -> Section:
-    random = BatchRandom(trained.config.seed, 0)
-    masks: MaskIndices = trained.networks.masking(len(pictures), random)
-    strips = mask_strips(pictures, masks, trained.config.grid)
-    columns = ("original", "context", "targets")
-    return Gallery(
-        tuple(
-            Picture(strip, f"picture {number}: original, context, targets", columns=columns)
-            for number, strip in enumerate(strips, 1)
-        ),
-        heading="Context and targets",
-        caption="The context encoder sees the second picture only; the predictor is asked for the "
-        "representations inside the outlined blocks.",
-    )
-
-
 @torch.no_grad()
-def _maps(trained: Trained, pictures: Tensor) -> Section:
+def _maps(looking: Looking, trained: Trained) -> Section:
+    pictures = looking.pictures
     encoders = {
         "trained": trained.objective.kept_encoder(),
         "random": trained.untrained().objective.kept_encoder(),
@@ -137,30 +145,33 @@ def _maps(trained: Trained, pictures: Tensor) -> Section:
     )
 
 
-def _curves(trained: Trained) -> Section:
-    drawings = draw_curves(read_metrics(trained.folder.metrics))
-    pictures = tuple(Picture(d.svg, d.words, caption=d.title) for d in drawings)
+def _curves(curves: dict[str, Curve]) -> Section:
+    pictures = tuple(Picture(d.svg, d.words, caption=d.title) for d in draw_curves(curves))
     return Gallery(pictures, heading="How the training went")
 
 
-def _facts(trained: Trained, source: Source) -> Section:
+def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Section:
     config: RunConfig = trained.config
     encoder = trained.objective.kept_encoder()
     size = encoder.settings.resolved()
     millions = sum(p.numel() for p in encoder.parameters()) / 1e6
-    return Facts(
+    facts = [
+        ("pictures drawn from", f"{len(looking.source):,}"),
+        ("views", f"{config.data.view.size[0]} x {config.data.view.size[1]} pixels"),
         (
-            ("pictures", f"{len(source):,}"),
-            ("views", f"{config.data.view.size[0]} x {config.data.view.size[1]} pixels"),
-            (
-                "encoder",
-                f"width {size.width}, depth {size.depth}, {size.num_heads} heads, "
-                f"{millions:.1f} M parameters, grid {config.grid[0]} x {config.grid[1]}",
-            ),
-            ("steps", f"{trained.step:,} of {config.batch.size} pictures"),
-            ("masks", config.masking.kind),
-            ("regulariser", config.objective.regulariser.kind),
-            ("device", str(trained.device)),
+            "encoder",
+            f"width {size.width}, depth {size.depth}, {size.num_heads} heads, "
+            f"{millions:.1f} M parameters, grid {config.grid[0]} x {config.grid[1]}",
         ),
-        heading="The run",
-    )
+        ("steps", f"{trained.step or 0:,} of {config.batch.size} pictures"),
+        ("masks", config.masking.kind),
+        ("regulariser", config.objective.regulariser.kind),
+        ("trained on", ", ".join(config.devices)),
+    ]
+    speed = curves.get("throughput/images_per_second")
+    if speed is not None and trained.step:
+        per_second = float(torch.tensor(speed.values).nanmedian())
+        hours = trained.step * config.batch.size / max(per_second, 1e-9) / 3600
+        facts.append(("speed", f"{per_second:,.0f} images/s"))
+        facts.append(("cost", f"{hours:.2f} h on {len(config.devices)} device(s)"))
+    return Facts(tuple(facts), heading="The run")

@@ -1,1 +1,1 @@
-"""Seeing what a model has learned: masks, maps, energy, retrieval, a film, and planted anomalies."""
+"""Seeing what a model has learned: masks, maps, energy, retrieval, film, planted anomalies."""

@@ -62,8 +62,9 @@ def show_anomaly(looking: Looking) -> Shown:
     )
     good = all(comparison.margin(model, column) > 0 for column in columns)
     words = Text(f"{verdict}.", tone="good" if good else "warning")
-    sections: list[Section] = [table, words, *_drawn(looking, found)]
-    sheets = {"anomaly": stacked([strip for strip in _all_strips(looking, found).values()])}
+    strips = _all_strips(looking, found)
+    sections: list[Section] = [table, words, _drawn(strips)]
+    sheets = {"anomaly": stacked(list(strips.values()))}
     return Shown(sections, sheets, {"auroc": comparison.model_dump(mode="json")["scores"]})
 
 
@@ -127,14 +128,14 @@ def _views(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Views:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
-def _drawn(looking: Looking, found: Anomalies) -> list[Section]:
+def _drawn(strips: Mapping[str, np.ndarray]) -> Section:
     columns = ("scene", "with anomaly", "energy before", "energy after")
     pictures = [
         Picture(strip, f"{kind}: {', '.join(columns)}", caption=kind.split(",")[0], columns=columns)
-        for kind, strip in _all_strips(looking, found).items()
+        for kind, strip in strips.items()
     ]
     caption = "Energy with the usual energy of each place taken away; one scale per scene."
-    return [Gallery(tuple(pictures), caption=caption, narrowest=520)]
+    return Gallery(tuple(pictures), caption=caption, narrowest=520)
 
 
 def _all_strips(looking: Looking, found: Anomalies) -> dict[str, np.ndarray]:

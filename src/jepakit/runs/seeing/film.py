@@ -30,12 +30,14 @@ def show_film(looking: Looking) -> Shown:
     steps = chosen_steps(looking)
     pictures = looking.pictures[: settings.pictures]
     colours, energies = [], []
-    for step, path in steps:
+    for _, path in steps:
         then = replace(looking, loaded=load_weights(str(path), looking.device))
         encoder, finer = then.loaded.encoder, looking.finer()
         tokens = then.tokens(encoder, -1, looking.pictures, finer)
         grid = (looking.grid[0] * finer, looking.grid[1] * finer)
-        colours.append(token_colours(tokens - tokens.mean(dim=0), grid)[: settings.pictures])
+        colours.append(
+            token_colours(tokens - tokens.mean(dim=1, keepdim=True), grid)[: settings.pictures]
+        )
         energies.append(then.trio().energy(pictures, looking.settings.energy))
     frames = [
         _frame(to_colour(pictures), colour, energy, f"step {step:,}")

@@ -27,6 +27,8 @@ from jepakit.runs.seeing.settings import SeeingSettings
 from jepakit.visualization import Film, Section
 from jepakit.visualization.tiles import Tile
 
+_NUM_USUAL = 32
+
 
 class NotDrawn(ValueError):
     """One part cannot be drawn of this model; the sentence says what is missing."""
@@ -62,6 +64,11 @@ class Looking:
     def pictures(self) -> UInt8[Tensor, "B C H W"]:
         """Centre views of the pictures that are drawn. `ValueError` if none can be read."""
         return self.read(self.places)
+
+    @cached_property
+    def usual(self) -> UInt8[Tensor, "B C H W"]:
+        """Further pictures that tell what is usual at each place."""
+        return self.others(_NUM_USUAL, "usual")
 
     def others(self, most: int, name: str) -> UInt8[Tensor, "B C H W"]:
         """Up to `most` further pictures, none of which is drawn where there are enough."""

@@ -34,7 +34,7 @@ from jepakit.visualization.token_maps import (
     similarities,
 )
 
-_OUTER = 0.02  # of the values lie beyond the darkest and the brightest colour, at each end
+_OUTER = 0.005  # of the values lie beyond the brightest colour
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,12 @@ def show_maps(looking: Looking) -> Shown:
     grid = (rows * finer, columns * finer)
     found = [
         _Column(
-            _name(looking, name, layer, encoder), _content(looking, tokens), _last(layer, encoder)
+            f"{name}, layer {layer + 1} of {encoder.depth}",
+            _tokens(looking, encoder, layer, finer),
+            layer == encoder.depth - 1,
         )
         for name, encoder in looking.encoders.items()
         for layer in _layers(looking, encoder)
-        for tokens in [looking.tokens(encoder, layer, looking.pictures, finer)]
     ]
     size = tile_size((looking.size[0], looking.size[1]))
     originals = [resize(picture, size) for picture in to_colour(looking.pictures)]
@@ -71,9 +72,9 @@ def show_maps(looking: Looking) -> Shown:
         "segments": _segments(last, originals, looking, grid),
         **_attention(looking, originals, patches, finer),
     }
-    sections: list[Section] = []
-    for kind, (names, strips) in kinds.items():
-        sections.append(_gallery(kind, names, strips))
+    sections: list[Section] = [
+        _gallery(kind, names, strips) for kind, (names, strips) in kinds.items()
+    ]
     if "attention" not in kinds:
         sections.append(Text("This encoder is not built like ours: its attention is not drawn."))
     return Shown(sections, {f"maps-{kind}": stacked(strips) for kind, (_, strips) in kinds.items()})
@@ -129,17 +130,20 @@ def _layers(looking: Looking, encoder: Backbone) -> list[int]:
     return sorted({layer % depth for layer in asked})
 
 
-def _last(layer: int, encoder: Backbone) -> bool:
-    return layer == encoder.depth - 1
+def _tokens(looking: Looking, encoder: Backbone, layer: int, finer: int) -> Float[Tensor, "B N D"]:
+    """Without what every picture has at a place, and without what is everywhere in a picture.
 
-
-def _name(looking: Looking, encoder: str, layer: int, backbone: Backbone) -> str:
-    return f"{encoder}, layer {layer + 1} of {backbone.depth}"
-
-
-def _content(looking: Looking, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-    """Without the mean token of each place, which otherwise often fills the first components."""
-    return tokens - tokens.mean(dim=0) if looking.settings.maps.content_only else tokens
+    Both often fill the first components, which then say little about what is where.
+    """
+    tokens, without = (
+        looking.tokens(encoder, layer, looking.pictures, finer),
+        looking.settings.maps.without,
+    )
+    if "place" in without:
+        tokens = tokens - looking.tokens(encoder, layer, looking.usual, finer).mean(dim=0)
+    if "picture" in without:
+        tokens = tokens - tokens.mean(dim=1, keepdim=True)
+    return tokens
 
 
 def _patches(looking: Looking, foreground: Float[Tensor, "B N"], grid: Grid) -> Int[Tensor, " B"]:
@@ -216,21 +220,26 @@ def _attention(
         return {}
     grid = (looking.grid[0] * finer, looking.grid[1] * finer)
     number = min(looking.settings.maps.attention_layers, encoder.depth)
-    received, looks = [], []
+    received: list[Tensor] = []
+    looks: list[Tensor] = []
     for view in looking.pictures.split(1):  # all pairs of tokens need much memory
         with looking.looking(encoder):
             layers = attention_weights(encoder, looking.enlarged(view, finer), number)
+        # The square root shows what is weak beside a few patches that take nearly everything.
         weights = [layer[0].mean(dim=0).float().cpu() for layer in layers]  # N N
-        received.append(torch.stack([w.mean(dim=0) for w in weights]))
-        looks.append(weights[-1][patches[len(looks)]])
+        received.append(torch.stack([w.mean(dim=0).sqrt() for w in weights]))
+        looks.append(weights[-1][patches[len(looks)]].sqrt())
     per_layer = torch.stack(received, dim=1).unflatten(-1, grid).numpy()  # layers B rows columns
     chosen = torch.stack(looks).unflatten(-1, grid).numpy()
     framed = _framed(originals, patches, grid)
     maps = [*per_layer, chosen]
-    bounds = [np.quantile(one, (_OUTER, 1 - _OUTER)) for one in maps]
+    highest = [float(np.quantile(one, 1 - _OUTER)) for one in maps]
     strips = [
         side_by_side(
-            [tile, *(draw_heat(tile, m[n], *b, 0.25) for m, b in zip(maps, bounds, strict=True))]
+            [
+                tile,
+                *(draw_heat(tile, m[n], 0.0, h, 0.25) for m, h in zip(maps, highest, strict=True)),
+            ]
         )
         for n, tile in enumerate(framed)
     ]

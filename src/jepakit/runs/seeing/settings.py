@@ -25,7 +25,10 @@ class MapSettings(Settings):
     finer: int | None = Field(
         None, ge=1, description="times as many rows and columns; null = 2 on grids below 12"
     )
-    content_only: bool = Field(True, description="take away the mean token of each place first")
+    without: tuple[Literal["place", "picture"], ...] = Field(
+        ("place", "picture"),
+        description="mean tokens taken away first: of each place, then of each picture",
+    )
     patch: tuple[int, int] | None = Field(
         None, description="row and column that is compared; null = the foreground's middle"
     )

@@ -1,0 +1,50 @@
+"""jepa report: everything about a run on one page, from what its folder holds."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from jepakit.commands.evaluate import main_columns
+from jepakit.core.devices import choose_device, choose_precision
+from jepakit.evaluation.comparison import Comparison
+from jepakit.runs.keeping import open_source
+from jepakit.runs.report import write_report
+from jepakit.runs.seeing.looking import Looking
+from jepakit.runs.seeing.settings import SeeingSettings
+from jepakit.runs.weights import load_weights
+from jepakit.runs.yaml_file import apply_overrides, check
+
+
+def report(run: Path, words: Sequence[str], out: Path | None, device: str) -> int:
+    """Write the page, and say where it is."""
+    console = Console()
+    looking = looking_at_run(run, device, words)
+    trained = looking.loaded.trained
+    scores = trained.folder.scores if trained else run
+    comparison = Comparison.load(scores) if scores.is_file() else None
+    if comparison is None:
+        console.print(f"no scores yet: jepa evaluate {run} makes them", style="dim", markup=False)
+    columns = main_columns(comparison) if comparison else []
+    command = shlex.join(["jepa", "report", str(run), *words])
+    tell = lambda line: console.print(line, style="dim")  # noqa: E731
+    page = write_report(looking, comparison, columns, command, out, tell=tell)
+    console.print(f"open {page.resolve()}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def looking_at_run(run: Path, device: str = "auto", words: Sequence[str] = ()) -> Looking:
+    """A run and its held-out pictures (its own, where there are none). `ValueError` if it is none."""
+    settings = check(SeeingSettings, apply_overrides({}, words))
+    chosen = choose_device(device)
+    loaded = load_weights(str(run), chosen)
+    if loaded.trained is None:
+        raise ValueError(f"{run} is no run folder: jepa visualize draws other models")
+    config = loaded.trained.config
+    source = open_source(config.data.validation or config.data.source, config)
+    return Looking(
+        loaded, source, loaded.size, settings, chosen, choose_precision(chosen, config.precision)
+    )

@@ -1,0 +1,119 @@
+"""What the numbers of a run say in words: healthy or not, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jepakit.visualization.curves import Curve
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence about a run."""
+
+    good: bool
+    words: str
+
+
+def verdicts(curves: Mapping[str, Curve], width: int) -> list[Verdict]:
+    """A verdict for each thing that was watched, by the thresholds of the monitors' warnings.
+
+    `width` is that of the encoder. A run without monitors has fewer verdicts.
+    """
+    last = {name: float(curve.values[-1]) for name, curve in curves.items() if len(curve.values)}
+    found = [
+        _loss(curves),
+        _rank(last, width),
+        _cosine(last),
+        _position(last),
+        _probe(curves),
+        _masks(last),
+        _waiting(last),
+    ]
+    return [verdict for verdict in found if verdict is not None]
+
+
+def _loss(curves: Mapping[str, Curve]) -> Verdict | None:
+    curve = curves.get("loss")
+    if curve is None:
+        return None
+    broken = int((~np.isfinite(curve.values)).sum())
+    if broken:
+        return Verdict(False, f"The loss was not finite at {broken} of {len(curve.values)} steps.")
+    first, end = float(curve.values[0]), float(curve.values[-1])
+    lowest = float(curve.values.min())
+    words = (
+        f"The loss was finite throughout: {first:.3f} at first, {lowest:.3f} at its lowest, "
+        f"{end:.3f} at the end. It may rise while targets become richer, so it says little alone."
+    )
+    return Verdict(True, words)
+
+
+def _rank(last: Mapping[str, float], width: int) -> Verdict | None:
+    rank = last.get("collapse/rankme")
+    if rank is None:
+        return None
+    good = rank >= max(4.0, 0.1 * width)
+    words = (
+        f"The features use about {rank:.0f} of their {width} dimensions (RankMe); fewer than a "
+        "tenth would mean that they are collapsing."
+    )
+    return Verdict(good, words)
+
+
+def _cosine(last: Mapping[str, float]) -> Verdict | None:
+    cosine = last.get("collapse/cosine")
+    if cosine is None:
+        return None
+    words = (
+        f"The features of different pictures have a cosine of {cosine:.2f}: above 0.95 they would "
+        "all be the same."
+    )
+    return Verdict(cosine <= 0.95, words)
+
+
+def _position(last: Mapping[str, float]) -> Verdict | None:
+    gap, share = last.get("position/gap"), last.get("position/share")
+    if gap is None or share is None:
+        return None
+    words = (
+        f"A prediction is {gap:.2f} closer (in cosine) to its own target than to another picture's "
+        f"at the same place, and the place explains {share:.0%} of the targets: predictions "
+        f"{'tell' if gap >= 0.02 and share <= 0.95 else 'hardly tell'} pictures apart."
+    )
+    return Verdict(gap >= 0.02 and share <= 0.95, words)
+
+
+def _probe(curves: Mapping[str, Curve]) -> Verdict | None:
+    name = next((n for n in ("probe/linear", "probe/knn") if n in curves), None)
+    if name is None:
+        return None
+    values = curves[name].values
+    first, best, end = float(values[0]), float(np.nanmax(values)), float(values[-1])
+    kind = name.removeprefix("probe/").replace("linear", "linear probe").replace("knn", "k-NN")
+    words = f"On a few labelled pictures the {kind} went from {first:.0%} to {end:.0%}"
+    if best - end > 0.05:
+        return Verdict(False, f"{words}, but had been {best:.0%}: an earlier checkpoint is better.")
+    return Verdict(True, f"{words} while it trained.")
+
+
+def _masks(last: Mapping[str, float]) -> Verdict | None:
+    lows = [last.get(f"masks/context_{line}_min") for line in ("row", "column")]
+    rarest = min((low for low in lows if low is not None), default=None)
+    if rarest is None:
+        return None
+    words = f"The rarest row or column of the grid was context in {rarest:.1%} of the pictures."
+    return Verdict(rarest >= 0.01, words)
+
+
+def _waiting(last: Mapping[str, float]) -> Verdict | None:
+    wait = last.get("throughput/mean_data_wait")
+    if wait is None:
+        return None
+    words = f"Waiting for pictures took {wait:.0%} of the time"
+    if wait > 0.1:
+        return Verdict(False, f"{words}: see docs/guides/feeding-the-gpu.md.")
+    return Verdict(True, f"{words}.")
