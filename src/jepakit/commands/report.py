@@ -37,7 +37,7 @@ def report(run: Path, words: Sequence[str], out: Path | None, device: str) -> in
 
 
 def looking_at_run(run: Path, device: str = "auto", words: Sequence[str] = ()) -> Looking:
-    """A run and its held-out pictures (its own, where there are none). `ValueError` if it is none."""
+    """A run and its held-out pictures, or its own where there are none. Raises `ValueError`."""
     settings = check(SeeingSettings, apply_overrides({}, words))
     chosen = choose_device(device)
     loaded = load_weights(str(run), chosen)

@@ -79,13 +79,12 @@ def _health(trained: Trained, curves: dict[str, Curve]) -> list[Section]:
     if not found:
         words = "This run has no metrics.csv, so nothing can be said about its health."
         return [Text(words, heading="Is it healthy?", tone="warning")]
-    bad = [verdict.words for verdict in found if not verdict.good]
-    good = [verdict.words for verdict in found if verdict.good]
     sections: list[Section] = []
-    for words, tone in ((bad, "warning"), (good, "good")):
+    for good in (False, True):
+        words = "\n\n".join(verdict.words for verdict in found if verdict.good == good)
         if words:
             heading = "" if sections else "Is it healthy?"
-            sections.append(Text("\n\n".join(words), heading=heading, tone=tone))  # type: ignore[arg-type]
+            sections.append(Text(words, heading=heading, tone="good" if good else "warning"))
     return sections
 
 

@@ -51,9 +51,11 @@ def show_anomaly(looking: Looking) -> Shown:
         ("AUROC, %", *columns),
         rows,
         heading="Does surprise find what is wrong?",
-        caption=f"How often a place with an anomaly has more energy than an untouched place of the "
+        caption="How often a place with an anomaly has more energy than an untouched place of the "
         f"same scene (50 is chance), over {comparison.num_pictures} scenes per kind, with 95 % "
-        "bootstrap intervals over scenes. The usual energy of each place is taken away.",
+        "bootstrap intervals over scenes. The controls: the same networks with random weights; "
+        "how far a patch's mean colour is from its neighbours'; and how much colours jump at a "
+        "patch's edges, which sees any patch that was cut out.",
     )
     verdict = "; ".join(
         f"{column} {100 * comparison.value(model, column):.1f} % "
@@ -79,11 +81,12 @@ def measure_anomalies(looking: Looking) -> Anomalies:
             f"{looking.loaded.name} takes {looking.loaded.encoder.num_channels} channels, and "
             "scenes have 3: leave out anomaly"
         )
+    num_usual = settings.energy.usual if settings.anomaly.normalise == "place" else 0
     source = ProceduralScenes(
         ProceduralScenes.Settings(
             size=looking.size,
             first=settings.anomaly.first,
-            num_pictures=settings.anomaly.pictures + settings.energy.usual,
+            num_pictures=settings.anomaly.pictures + num_usual,
         )
     )
     grid, number = looking.grid, settings.anomaly.pictures
@@ -134,7 +137,7 @@ def _drawn(strips: Mapping[str, np.ndarray]) -> Section:
         Picture(strip, f"{kind}: {', '.join(columns)}", caption=kind.split(",")[0], columns=columns)
         for kind, strip in strips.items()
     ]
-    caption = "Energy with the usual energy of each place taken away; one scale per scene."
+    caption = "The framed places were changed; one scale of energy per scene."
     return Gallery(tuple(pictures), caption=caption, narrowest=520)
 
 

@@ -34,7 +34,7 @@ class Planted:
 def plant(kind: str, source: ProceduralScenes, index: int, grid: Grid) -> Planted:
     """Scene `index` with the anomaly `kind` of `KINDS`; the same arguments give the same picture.
 
-    Places of which fewer than `ALTERED` pixels changed are neither altered nor untouched.
+    Places of which fewer than `ALTERED` pixels changed are neither altered nor untouched, but one always is altered.
     """
     original = source.sample(index).picture
     random = generator(source.settings.seed, f"plant {kind}", source.settings.first + index)
@@ -42,7 +42,8 @@ def plant(kind: str, source: ProceduralScenes, index: int, grid: Grid) -> Plante
     height, width = original.shape[:2]
     cells = changed.reshape(grid[0], height // grid[0], grid[1], width // grid[1])
     share = cells.mean(axis=(1, 3))
-    return Planted(original, picture, share >= ALTERED, share == 0)
+    altered = share >= min(ALTERED, share.max())
+    return Planted(original, picture, altered, share == 0)
 
 
 def _paste_object(
@@ -55,13 +56,19 @@ def _paste_object(
     """An object of another scene, at any place: it floats, has no shadow, and other light."""
     height, width = original.shape[:2]
     smallest = 1.5 * height * width / (grid[0] * grid[1])  # so that it fills a patch
+    best: tuple[int, Changed] | None = None
     for _ in range(_TRIES):
         other = int((index + random.integers(1, max(2, len(source)))) % len(source))
         seen = visible_objects(source.scene(other), (height, width))
         chosen = seen == random.integers(seen.max() + 1)
         shape = chosen.reshape(height, 2, width, 2).mean(axis=(1, 3)) >= 0.5
+        if best is None or shape.sum() > best[1].sum():
+            best = (other, shape)
         if smallest <= shape.sum() <= 12 * smallest:
+            best = (other, shape)
             break
+    assert best is not None
+    other, shape = best
     rows, columns = np.nonzero(shape)
     moved_rows = rows - rows.min() + random.integers(height - np.ptp(rows))
     moved_columns = columns - columns.min() + random.integers(width - np.ptp(columns))

@@ -59,6 +59,9 @@ class AnomalySettings(Settings):
     """How many scenes have something wrong in them."""
 
     pictures: int = Field(200, ge=2, description="scenes per kind of anomaly")
+    normalise: Literal["none", "place"] = Field(
+        "none", description="place = take away what is usual at each place (energy.usual scenes)"
+    )
     first: int = Field(1_000_000, ge=0, description="number of the first scene")
 
 

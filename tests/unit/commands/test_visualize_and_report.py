@@ -1,0 +1,155 @@
+"""`jepa visualize`, `jepa report` and `jepa bench anomaly` as typed: what they write and refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from jepakit.cli import main
+from jepakit.evaluation.comparison import Comparison
+
+VISUALIZE = "visualize runs/my-run --data pictures/classes --device cpu --out out"
+FEW = "num_pictures=3 energy.usual=4 energy.masks=9 retrieval.gallery=6 retrieval.neighbours=2"
+
+
+@pytest.fixture(autouse=True)
+def _somewhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(home / "runs", tmp_path / "runs")
+    (tmp_path / "pictures").symlink_to(home / "pictures")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JEPAKIT_CACHE", str(tmp_path / "cache"))
+
+
+def run(line: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    return int(ended.value.code or 0)
+
+
+def test_the_usual_parts_are_files_and_one_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(f"{VISUALIZE} {FEW} masking.kind=block") == 0
+    assert "open " in capsys.readouterr().out
+    names = {path.name for path in Path("out").iterdir()}
+    maps = {
+        f"maps-{k}.png" for k in ["colours", "foreground", "similarity", "segments", "attention"]
+    }
+    others = {"masks.png", "mask-shares.png", "energy.png", "retrieval.png"}
+    assert names == maps | others | {"index.html", "numbers.json"}
+    for name in maps | others:
+        assert Image.open(Path("out", name)).width > 300
+    page = Path("out/index.html").read_text()
+    assert "Masks of the kind block" in page
+    assert "target, layer 1 of 2" in page
+    assert "context, layer 2 of 2" in page
+    assert "masking.kind=block" in page
+    assert "http" not in page.replace("http-equiv", "")
+    numbers = json.loads(Path("out/numbers.json").read_text())
+    assert len(numbers["masks"]["context_per_row"]) == 4
+    assert len(numbers["energy"]["mean_per_picture"]) == 3
+
+
+def test_without_data_and_out_the_run_is_drawn_in_its_folder() -> None:
+    line = "visualize runs/my-run --what masks --device cpu num_pictures=2"
+    assert run(f"{line} --data scenes") == 0
+    assert Path("runs/my-run/visualize/index.html").is_file()
+
+
+def test_pictures_and_views_of_another_size() -> None:
+    assert run(f"{VISUALIZE} {FEW} --what maps,energy --size 48") == 0
+    numbers = json.loads(Path("out/numbers.json").read_text())
+    assert len(numbers["energy"]["mean_per_picture"]) == 3
+
+
+def test_what_needs_a_predictor_is_left_out_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export runs/my-run alone.safetensors --to safetensors") == 0
+    capsys.readouterr()
+    _remove_predictor(Path("alone.safetensors"))
+    line = f"{VISUALIZE} {FEW}".replace("runs/my-run", "alone.safetensors")
+    code = run(line)
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert code == 0, said
+    assert "not drawn: energy: alone.safetensors holds no predictor" in said
+    page = " ".join(Path("out/index.html").read_text().split())
+    assert "retrieval: alone.safetensors holds no predictor" in page
+    assert Path("out/maps-colours.png").is_file()
+    assert not Path("out/energy.png").exists()
+    assert run(f"{line} --what energy") == 2
+    assert "holds no predictor" in capsys.readouterr().err
+
+
+def _remove_predictor(path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        about = file.metadata()
+    kept = {name: t for name, t in load_file(path).items() if not name.startswith("predictor")}
+    save_file(kept, path, about)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--what masks,energie", "--what energie is unknown: did you mean energy?"),
+        ("--what pictures", "--what pictures is unknown: choose from masks, maps,"),
+        ("--what ,", "--what names nothing"),
+        ("--data empty", "empty"),
+        ("--data nowhere", "nowhere"),
+        ("--size 30", "does not divide into patches of 8 x 8"),
+        ("maps.layers=[5]", "there is no layer 5"),
+        ("maps.patch=[4,0]", "maps.patch=[4, 0] is outside of the grid"),
+        ("maps.layer=[0]", "did you mean 'maps.layers'"),
+        ("retrieval.block=9", "hides the whole grid"),
+        ("--what film", "holds 1 checkpoint, and a film needs several"),
+        ("--device tpu", "unknown device 'tpu'"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(
+    words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    assert run(f"{VISUALIZE} {FEW} {words}") == 2
+    said = capsys.readouterr().err.strip()
+    assert told in said
+    assert said.count("\n") == 0
+    assert not Path("out").exists()
+
+
+def test_a_report_says_how_the_run_went(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("runs/my-run/metrics.csv").write_text(
+        "step,epoch,name,value\n1,0,loss,0.5\n7,1,loss,0.2\n"
+        "7,1,collapse/rankme,2.0\n7,1,collapse/cosine,0.4\n7,1,throughput/images_per_second,90\n"
+    )
+    assert run("evaluate runs/my-run --data pictures/classes --out runs/my-run num_test=10") == 0
+    assert run(f"report runs/my-run --device cpu {FEW}") == 2  # its pictures are not there
+    assert "runs" in capsys.readouterr().err
+    _look_at_scenes()
+    assert run(f"report runs/my-run --device cpu {FEW}") == 0
+    page = " ".join(Path("runs/my-run/report.html").read_text().split())
+    for heading in (
+        *("What the features know", "Is it healthy?", "The run", "Context and targets"),
+        *("Surprise", "What the model expects in a hidden block", "How the training went"),
+    ):
+        assert heading in page
+    assert "The features use about 2 of their 32 dimensions" in page
+    assert "0.500 at first" in page
+    assert "90 images/s" in page
+
+
+def _look_at_scenes() -> None:
+    from jepakit.runs.yaml_file import as_yaml, read_yaml
+
+    config = read_yaml(Path("runs/my-run/config.yaml"))
+    config["data"]["source"] = {"kind": "scenes", "num_pictures": 40, "size": 32}
+    Path("runs/my-run/config.yaml").write_text(as_yaml(config))
+
+
+def test_the_table_of_anomalies_is_printed_and_written(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "bench anomaly runs/my-run --device cpu anomaly.pictures=4 energy.masks=4"
+    assert run(f"{line} --out found.json") == 0
+    assert "random networks" in capsys.readouterr().out
+    assert list(Comparison.load(Path("found.json")).scores)[0] == "energy"
