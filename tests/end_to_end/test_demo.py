@@ -25,7 +25,10 @@ def test_the_demo_trains_in_two_processes_scores_and_draws(
     assert list(scores)[1:] == ["random encoder", "raw pixels"]
     assert {"mean/linear", "mean/knn_20", "nearest_colour/linear"} <= set(scores["raw pixels"])
     page = (tmp_path / "demo/report.html").read_text()
-    for heading in ("What the features know", "Context and targets", "How the training went"):
+    for heading in (
+        *("What the features know", "Is it healthy?", "Context and targets", "Surprise"),
+        *("What the model expects in a hidden block", "How the training went"),
+    ):
         assert heading in page
     told = " ".join(command.output.split())
     assert "on the mean of the tasks" in told

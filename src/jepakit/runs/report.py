@@ -10,6 +10,7 @@ import torch
 from jepakit.evaluation.comparison import Comparison
 from jepakit.runs.config import RunConfig
 from jepakit.runs.seeing.looking import Looking
+from jepakit.runs.seeing.maps import colour_strips
 from jepakit.runs.seeing.page import show
 from jepakit.runs.seeing.settings import What
 from jepakit.runs.trained import Trained
@@ -25,7 +26,6 @@ from jepakit.visualization import (
     Table,
     Text,
     draw_curves,
-    feature_map_strips,
     read_metrics,
     write_page,
 )
@@ -121,26 +121,20 @@ def _short(column: str) -> str:
     return f"{task}, k-NN" if score.startswith("knn") else task
 
 
-@torch.no_grad()
 def _maps(looking: Looking, trained: Trained) -> Section:
-    pictures = looking.pictures
     encoders = {
         "trained": trained.objective.kept_encoder(),
         "random": trained.untrained().objective.kept_encoder(),
     }
-    views = trained.normalise(pictures.to(trained.device))
-    strips = feature_map_strips(encoders, views, pictures, finer=2, content_only=True)
+    columns = ("original", *encoders)
     return Gallery(
         tuple(
-            Picture(
-                strip,
-                f"picture {number}: original, token colours of the trained and a random encoder",
-                columns=("original", *encoders),
-            )
-            for number, strip in enumerate(strips, 1)
+            Picture(strip, f"picture {n}: {', '.join(columns)}", columns=columns)
+            for n, strip in enumerate(colour_strips(looking, encoders), 1)
         ),
-        heading="What the tokens have in common",
-        caption="The first three principal components of the tokens as red, green and blue.",
+        heading="Trained beside random",
+        caption="The first three principal components of the tokens as red, green and blue, of the "
+        "trained encoder and of one that learned nothing.",
     )
 
 

@@ -119,14 +119,12 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     assert not Path("out").exists()
 
 
-def test_a_report_says_how_the_run_went(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_says_how_the_run_went() -> None:
     Path("runs/my-run/metrics.csv").write_text(
         "step,epoch,name,value\n1,0,loss,0.5\n7,1,loss,0.2\n"
         "7,1,collapse/rankme,2.0\n7,1,collapse/cosine,0.4\n7,1,throughput/images_per_second,90\n"
     )
     assert run("evaluate runs/my-run --data pictures/classes --out runs/my-run num_test=10") == 0
-    assert run(f"report runs/my-run --device cpu {FEW}") == 2  # its pictures are not there
-    assert "runs" in capsys.readouterr().err
     _look_at_scenes()
     assert run(f"report runs/my-run --device cpu {FEW}") == 0
     page = " ".join(Path("runs/my-run/report.html").read_text().split())
@@ -151,5 +149,5 @@ def _look_at_scenes() -> None:
 def test_the_table_of_anomalies_is_printed_and_written(capsys: pytest.CaptureFixture[str]) -> None:
     line = "bench anomaly runs/my-run --device cpu anomaly.pictures=4 energy.masks=4"
     assert run(f"{line} --out found.json") == 0
-    assert "random networks" in capsys.readouterr().out
+    assert "swapped patches" in capsys.readouterr().out
     assert list(Comparison.load(Path("found.json")).scores)[0] == "energy"

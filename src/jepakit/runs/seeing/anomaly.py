@@ -22,6 +22,7 @@ from jepakit.visualization import Gallery, Picture, Section, Table, Text
 from jepakit.visualization.heat import draw_heat, frame_patches
 from jepakit.visualization.tiles import resize, side_by_side, stacked, tile_size
 
+SAME_PLACE = "/same place"
 _DRAWN = 2  # scenes of each kind
 _OUTER = 0.02  # of the values lie beyond the darkest and the brightest colour, at each end
 Views = UInt8[Tensor, "B C H W"]
@@ -48,17 +49,17 @@ def show_anomaly(looking: Looking) -> Shown:
         for row, scores in comparison.scores.items()
     )
     table = Table(
-        ("AUROC, %", *columns),
+        ("AUROC, %", *(column.replace("/", ", ") for column in columns)),
         rows,
         heading="Does surprise find what is wrong?",
         caption="How often a place with an anomaly has more energy than an untouched place of the "
-        f"same scene (50 is chance), over {comparison.num_pictures} scenes per kind, with 95 % "
-        "bootstrap intervals over scenes. The controls: the same networks with random weights; "
+        "same scene, and (same place) more energy than it had before the anomaly came; 50 is chance. "
+        f"{comparison.num_pictures} scenes per kind, 95 % bootstrap intervals. The controls: the same networks with random weights; "
         "how far a patch's mean colour is from its neighbours'; and how much colours jump at a "
         "patch's edges, which sees any patch that was cut out.",
     )
     verdict = "; ".join(
-        f"{column} {100 * comparison.value(model, column):.1f} % "
+        f"{column.replace('/', ', ')} {100 * comparison.value(model, column):.1f} % "
         f"({100 * comparison.margin(model, column):+.1f} against the best control)"
         for column in columns
     )
@@ -107,16 +108,25 @@ def measure_anomalies(looking: Looking) -> Anomalies:
 def _judge(
     energy: Callable[[Views], Maps], planted: Mapping[str, Sequence[Planted]], usual: Views
 ) -> Judgement:
+    """Per scene and kind: AUROC over its places, and whether energy rose where it was altered."""
     level = energy(usual).mean(axis=0) if len(usual) else 0.0
+    scenes = next(iter(planted.values()))
+    before = energy(_views([scene.original for scene in scenes])) - level  # the same for all kinds
     marks = {}
     for kind, scenes in planted.items():
-        maps = energy(_views([scene.picture for scene in scenes])) - level
-        found = [
-            auroc(values[scene.altered], values[scene.untouched])
-            for values, scene in zip(maps, scenes, strict=True)
+        after = energy(_views([scene.picture for scene in scenes])) - level
+        whole = zip(before, after, scenes, strict=True)
+        pairs = [
+            (auroc(now[s.altered], now[s.untouched]), risen(now[s.altered], then[s.altered]))
+            for then, now, s in whole
         ]
-        marks[kind] = torch.tensor(found)
+        marks[kind], marks[f"{kind}{SAME_PLACE}"] = torch.tensor(pairs).T
     return Judgement(marks, {})
+
+
+def risen(now: Float[np.ndarray, " P"], before: Float[np.ndarray, " P"]) -> float:
+    """The share of places that have more than before; equal counts half."""
+    return float((now > before).mean() + 0.5 * (now == before).mean())
 
 
 def auroc(altered: Float[np.ndarray, " P"], untouched: Float[np.ndarray, " Q"]) -> float:

@@ -80,6 +80,18 @@ def show_maps(looking: Looking) -> Shown:
     return Shown(sections, {f"maps-{kind}": stacked(strips) for kind, (_, strips) in kinds.items()})
 
 
+def colour_strips(looking: Looking, encoders: Mapping[str, Backbone]) -> list[Tile]:
+    """Per picture the original and the token colours of each encoder's last layer."""
+    finer = looking.finer()
+    grid = (looking.grid[0] * finer, looking.grid[1] * finer)
+    found = [
+        _Column(name, _tokens(looking, encoder, encoder.depth - 1, finer), True)
+        for name, encoder in encoders.items()
+    ]
+    size = tile_size((looking.size[0], looking.size[1]))
+    return _colours(found, [resize(p, size) for p in to_colour(looking.pictures)], grid)[1]
+
+
 _WORDS = {
     "colours": (
         "What the tokens have in common",

@@ -34,7 +34,8 @@ class Planted:
 def plant(kind: str, source: ProceduralScenes, index: int, grid: Grid) -> Planted:
     """Scene `index` with the anomaly `kind` of `KINDS`; the same arguments give the same picture.
 
-    Places of which fewer than `ALTERED` pixels changed are neither altered nor untouched, but one always is altered.
+    Places of which less than a share of `ALTERED` changed are neither altered nor untouched; one at
+    least is altered.
     """
     original = source.sample(index).picture
     random = generator(source.settings.seed, f"plant {kind}", source.settings.first + index)

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from jepakit.runs.seeing.anomaly import auroc, colour_contrast, measure_anomalies, seams
+from jepakit.runs.seeing.anomaly import (
+    SAME_PLACE,
+    auroc,
+    colour_contrast,
+    measure_anomalies,
+    risen,
+    seams,
+)
 from jepakit.runs.seeing.looking import Looking, NotDrawn
 from jepakit.runs.seeing.planting import KINDS
 
@@ -23,6 +30,10 @@ def test_auroc_is_the_share_of_ordered_pairs() -> None:
     marks, scores = random.random(200) < 0.3, random.integers(0, 9, 200).astype(float)
     expected = sklearn.roc_auc_score(marks, scores)
     assert auroc(scores[marks], scores[~marks]) == pytest.approx(expected)
+
+
+def test_what_rose_is_counted_place_by_place() -> None:
+    assert risen(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 2.0, 9.0, 1.0])) == 0.625
 
 
 def test_pixels_see_a_patch_of_another_colour() -> None:
@@ -52,7 +63,7 @@ def test_the_table_has_all_rows_and_kinds(looking: Looking) -> None:
         "pixels: seams",
     ]
     for row in found.scores.values():
-        assert list(row) == list(KINDS)
+        assert list(row) == [name for kind in KINDS for name in (kind, kind + SAME_PLACE)]
         assert all(0 <= s.low <= s.value <= s.high <= 1 for s in row.values())
     assert found.value("pixels: seams", "swapped patches") > 0.8
     assert found.value("energy", "pasted object") != found.value(
