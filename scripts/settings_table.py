@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
+from jepakit.runs.seeing.settings import SeeingSettings
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guides" / "settings.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
@@ -21,6 +22,7 @@ SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 WHOLE: dict[type[BaseModel], str] = {
     RunConfig: "The run",
     EvaluationSettings: "An evaluation (`jepa evaluate`)",
+    SeeingSettings: "Drawings (`jepa visualize`, `jepa report`)",
 }
 NAMES: dict[Any, str] = {
     **{int: "whole number", float: "number", str: "text", bool: "true or false"},
@@ -30,9 +32,11 @@ NAMES: dict[Any, str] = {
 
 def all_tables() -> str:
     """The whole of the generated part: one section per group of settings."""
-    training = sections(RunConfig, "", RunConfig(), {})
+    known: dict[type[BaseModel], str] = {}
+    training = list(sections(RunConfig, "", RunConfig(), known))
     evaluation = sections(EvaluationSettings, "", EvaluationSettings(), {})
-    return "\n\n".join([*training, *evaluation])
+    drawings = sections(SeeingSettings, "", SeeingSettings(), known)
+    return "\n\n".join([*training, *evaluation, *drawings])
 
 
 def sections(

@@ -40,7 +40,8 @@ def test_the_usual_parts_are_files_and_one_page(capsys: pytest.CaptureFixture[st
     others = {"masks.png", "mask-shares.png", "energy.png", "retrieval.png"}
     assert names == maps | others | {"index.html", "numbers.json"}
     for name in maps | others:
-        assert Image.open(Path("out", name)).width > 300
+        with Image.open(Path("out", name)) as image:
+            assert image.width > 300
     page = Path("out/index.html").read_text()
     assert "Masks of the kind block" in page
     assert "target, layer 1 of 2" in page

@@ -52,11 +52,11 @@ def show_anomaly(looking: Looking) -> Shown:
         ("AUROC, %", *(column.replace("/", ", ") for column in columns)),
         rows,
         heading="Does surprise find what is wrong?",
-        caption="How often a place with an anomaly has more energy than an untouched place of the "
-        "same scene, and (same place) more energy than it had before the anomaly came; 50 is chance. "
-        f"{comparison.num_pictures} scenes per kind, 95 % bootstrap intervals. The controls: the same networks with random weights; "
-        "how far a patch's mean colour is from its neighbours'; and how much colours jump at a "
-        "patch's edges, which sees any patch that was cut out.",
+        caption="How often an altered place has more energy than an untouched place of the same "
+        "scene, and (same place) more than it had before it was altered; 50 is chance. "
+        f"{comparison.num_pictures} scenes per kind, 95 % bootstrap intervals. The controls: the "
+        "same networks with random weights; how far a patch's mean colour is from its neighbours'; "
+        "and how much colours jump at a patch's edges, which sees any patch that was cut out.",
     )
     verdict = "; ".join(
         f"{column.replace('/', ', ')} {100 * comparison.value(model, column):.1f} % "
