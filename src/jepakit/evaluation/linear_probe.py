@@ -31,7 +31,6 @@ from jepakit.evaluation.judgement import (
 )
 from jepakit.evaluation.logistic_regression import LogisticProblem
 
-
 # To choose a penalty the loss within 5e-5 of its minimum is enough (no held-out accuracy moves by
 # more than noise); scikit-learn's own rule stops 1e-4 away at the weakest penalty.
 _NEAR_ENOUGH = 1e-2

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 _MAX_STEPS = 1000
-_MEMORY = 10  # past steps
+_MEMORY = 6  # past steps
 _SMALL = 2**20  # numbers of a design that is lifted to float64, where that costs nothing
 _ROWS_PER_FEATURE = 6  # so many rows make good moments; those of more cost time for nothing
 _MOST_ROWS, _FEWEST_ROWS, _SCORES = 2048, 64, 2**22  # of a block of scores
@@ -118,7 +117,9 @@ class _Path:
         self.weights = self.found.clone() if start is None else start.double().contiguous()
         if start is None:  # at zero all are alike: one evaluation is enough
             parts = problem.loss(self.weights[:1])
-            loss, gradient, curvature = (part.expand(len(strengths), *part.shape[1:]) for part in parts)
+            loss, gradient, curvature = (
+                part.expand(len(strengths), *part.shape[1:]) for part in parts
+            )
             self.loss, self.gradient, self.curvature = loss, gradient, curvature
         else:
             self.loss, self.gradient, self.curvature = self._evaluate(self.weights)

@@ -90,7 +90,7 @@ class LowShot(Classification):
         classes, chosen = {}, {}
         for seed, places in enumerate(subsets):
             part = Features(rows[places], labels[places])
-            fitted = self._fit(part, num_classes, seed)
+            fitted = self.fit(part, num_classes, seed)
             classes[f"{self.name}/seed={seed}"] = fitted.scores(values).argmax(1).to(values.device)
             chosen[f"{self.name}/l2/seed={seed}"] = fitted.l2
         size = sum(len(places) for places in subsets) / len(subsets)
@@ -137,7 +137,8 @@ class LowShot(Classification):
                 )
         return places[rank < wanted[labels[places]]].sort().values
 
-    def _fit(self, part: Features, num_classes: int, seed: int) -> FittedProbe:
+    def fit(self, part: Features, num_classes: int, seed: int) -> FittedProbe:
+        """The classifier of a few pictures' features, its L2 chosen among them."""
         l2 = self._choose(part, num_classes, seed)
         scaling = Scaling.of(part.values)
         problem = LogisticProblem.of(scaling(part.values), part.labels, num_classes)

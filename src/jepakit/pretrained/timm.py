@@ -6,6 +6,7 @@ import difflib
 import json
 import pickle
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from jepakit.data.normalization import Statistics
+from jepakit.data.sources.huggingface_opening import hub_has_network, hub_offline
 from jepakit.models.backbone import Backbone
 
 # What a plain transformer of timm has; hierarchical and convolutional networks lack some of it.
@@ -113,8 +115,10 @@ def _check_name(timm: Any, name: str) -> None:
 
 
 def _create(timm: Any, name: str, pretrained: bool, options: Mapping[str, Any]) -> Any:
+    from_hub = pretrained and bool(timm.get_pretrained_cfg(name).hf_hub_id)
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        with hub_offline() if from_hub and not hub_has_network() else nullcontext():
+            return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except TypeError as error:
         raise ValueError(f"timm cannot make {name} of another size: {error}") from None
     except (OSError, RuntimeError) as error:

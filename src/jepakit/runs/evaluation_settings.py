@@ -70,6 +70,6 @@ class EvaluationSettings(Settings):
     low_shot_names: Path | None = Field(
         None, description="file with the names of the low-shot pictures, one per line"
     )
-    low_shot_fine_tune: FineTuning.Settings = FineTuning.Settings.paper_low_shot()
+    low_shot_fine_tune: FineTuning.Settings = FineTuning.Settings.low_shot()
     attentive: AttentiveProbe.Settings = AttentiveProbe.Settings()
     fine_tune: FineTuning.Settings = FineTuning.Settings()
