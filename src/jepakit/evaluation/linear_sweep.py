@@ -321,7 +321,8 @@ def _train(
     curves: dict[str, list[float]] = {name: [] for name in names}
     curves |= {f"{name}/loss": [] for name in names}
     running = set(names)
-    assert settings.epochs is not None and settings.decay_every is not None
+    assert settings.epochs is not None
+    assert settings.decay_every is not None
     for epoch in range(settings.epochs):
         factor = 0.1 ** (epoch // settings.decay_every)
         batches = _batches(train, places, epoch, settings)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -109,18 +110,17 @@ class _Path:
     ) -> None:
         self.problem, self.strengths = problem, strengths
         shape = (len(strengths), problem.num_classes, problem.design.shape[1])
-        given = dict(dtype=torch.float64, device=problem.design.device)
+        given: Any = {"dtype": torch.float64, "device": problem.design.device}
         self.found = torch.zeros(shape, **given)
         self.penalties = torch.tensor(strengths, **given).view(-1, 1, 1).repeat(1, 1, shape[2])
         self.penalties[..., -1] = 0
         self.places = torch.arange(len(strengths), device=problem.design.device)
         self.weights = self.found.clone() if start is None else start.double().contiguous()
         if start is None:  # at zero all are alike: one evaluation is enough
-            parts = problem.loss(self.weights[:1])
-            loss, gradient, curvature = (
-                part.expand(len(strengths), *part.shape[1:]) for part in parts
+            at_zero, num = problem.loss(self.weights[:1]), len(strengths)
+            self.loss, self.gradient, self.curvature = (
+                part.expand(num, *part.shape[1:]) for part in at_zero
             )
-            self.loss, self.gradient, self.curvature = loss, gradient, curvature
         else:
             self.loss, self.gradient, self.curvature = self._evaluate(self.weights)
         self.memory: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=_MEMORY)
