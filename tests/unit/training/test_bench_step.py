@@ -7,16 +7,9 @@ import pytest
 from jepakit.commands import bench_step as bench
 
 TINY = [
-    "encoder.size=null",
-    "encoder.width=32",
-    "encoder.depth=2",
-    "encoder.num_heads=2",
-    "encoder.patch=8",
-    "predictor.width=16",
-    "predictor.depth=1",
-    "data.view.size=48",
-    "batch.size=4",
-    "precision=fp32",
+    *("encoder.size=null", "encoder.width=32", "encoder.depth=2", "encoder.num_heads=2"),
+    *("encoder.patch=8", "predictor.width=16", "predictor.depth=1", "data.view.size=48"),
+    *("batch.size=4", "precision=fp32"),
 ]
 
 
