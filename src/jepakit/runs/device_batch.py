@@ -17,7 +17,7 @@ SHARE_OF_FREE_MEMORY = {"cuda": 0.9, "cpu": 0.5, "mps": 0.5}
 
 def largest_that_fits(
     per_process: int,
-    bytes_per_picture: float,
+    bytes_per_picture: float | int,
     device: torch.device,
     trial: Callable[[int], None],
 ) -> int:

@@ -13,7 +13,9 @@ from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch
 from jepakit.masking import Masking, build_masking
 from jepakit.models import Encoder, Predictor
-from jepakit.models.cost import StepFlops, TokenCounts, activation_bytes, state_bytes, step_flops
+from jepakit.models.cost import StepFlops, TokenCounts, step_flops
+from jepakit.models.memory import StepMemory, state_bytes, step_memory
+from jepakit.models.transformer import attends_fused
 from jepakit.objectives import OBJECTIVES, Objective
 from jepakit.runs.config import RunConfig
 from jepakit.runs.device_batch import largest_that_fits
@@ -26,7 +28,8 @@ class Networks:
     objective: Objective
     masking: Masking
     flops: StepFlops
-    bytes_per_picture: float
+    counts: TokenCounts
+    memory: StepMemory
     state_bytes: int
 
 
@@ -38,15 +41,15 @@ def build_networks(config: RunConfig, num_channels: int, device: torch.device) -
     masking = build_masking(config.masking, encoder.grid)
     counts = usual_tokens(masking, config.seed)
     precision = choose_precision(device, config.precision)
+    fused = attends_fused(device, torch.bfloat16 if precision == "bf16" else torch.float32)
     return Networks(
         objective=OBJECTIVES[config.objective.kind](config.objective, encoder, predictor).to(
             device
         ),
         masking=masking,
         flops=step_flops(encoder, predictor, counts),
-        bytes_per_picture=activation_bytes(
-            encoder, predictor, counts, 2 if precision == "bf16" else 4
-        ),
+        counts=counts,
+        memory=step_memory(encoder, predictor, counts, precision, fused),
         state_bytes=state_bytes(encoder, predictor),
     )
 
@@ -101,7 +104,7 @@ def _largest_device_batch(
         loss.backward()
         objective.zero_grad()
 
-    return largest_that_fits(per_process, networks.bytes_per_picture, device, trial)
+    return largest_that_fits(per_process, networks.memory.per_picture, device, trial)
 
 
 def choose_device_batch(
