@@ -48,7 +48,7 @@ ACCELERATORS: dict[str, Accelerator] = {
 class Cluster(NamedTuple):
     """So many devices of a kind."""
 
-    count: int
+    number: int
     name: str
     accelerator: Accelerator
 
@@ -58,13 +58,13 @@ def parse_gpus(text: str) -> Cluster:
     match = re.fullmatch(r"\s*(?:(\d+)\s*[x×*]\s*)?(\S.*?)\s*", text, re.IGNORECASE)
     if match is None:
         raise ValueError(f"--gpus {text!r} names no GPU: write e.g. --gpus 8xH200")
-    count, wanted = int(match[1] or 1), match[2]
-    if count < 1:
+    number, wanted = int(match[1] or 1), match[2]
+    if number < 1:
         raise ValueError(f"--gpus {text!r}: ask for at least one GPU, e.g. --gpus 8x{wanted}")
     known = {_plain(name): name for name in ACCELERATORS}
     key = _plain(wanted)
     if key in known:
-        return Cluster(count, known[key], ACCELERATORS[known[key]])
+        return Cluster(number, known[key], ACCELERATORS[known[key]])
     near = [name for plain, name in known.items() if plain.startswith(key)]
     near = near or [known[plain] for plain in difflib.get_close_matches(key, known, n=2)]
     advice = f"did you mean {' or '.join(near)}?" if near else "choose one of them:"

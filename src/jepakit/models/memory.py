@@ -10,7 +10,7 @@ from jepakit.core.devices import Precision
 from jepakit.models.cost import TokenCounts
 from jepakit.models.encoder import Encoder
 from jepakit.models.predictor import Predictor
-from jepakit.models.transformer import Blocks
+from jepakit.models.transformer import Block, Blocks
 
 FULL = 4  # bytes of an fp32 number: weights, residual stream, norms and loss stay in fp32
 STATISTICS = 4 * FULL  # mean and deviation of a block's two norms, per token
@@ -94,6 +94,7 @@ class _Stack:
 
 def _stack(blocks: Blocks, length: int, number: int, fused: bool) -> _Stack:
     first = blocks[0]
+    assert isinstance(first, Block)
     hidden, width = first.mlp.fc1.weight.shape
     return _Stack(
         length=length,

@@ -39,7 +39,7 @@ def build_networks(config: RunConfig, num_channels: int, device: torch.device) -
     encoder = Encoder(config.encoder, num_channels, config.data.view.size)
     predictor = Predictor(config.predictor, encoder)
     masking = build_masking(config.masking, encoder.grid)
-    counts = usual_tokens(masking, config.seed)
+    counts = usual_tokens(masking, config.seed, _masked_together(config))
     precision = choose_precision(device, config.precision)
     fused = attends_fused(device, torch.bfloat16 if precision == "bf16" else torch.float32)
     return Networks(
@@ -54,9 +54,16 @@ def build_networks(config: RunConfig, num_channels: int, device: torch.device) -
     )
 
 
-def usual_tokens(masking: Masking, seed: int, num_steps: int = 32) -> TokenCounts:
+def _masked_together(config: RunConfig, most: int = 128) -> int:
+    """Pictures whose masks are drawn together: the reference's sampler cuts to the shortest."""
+    return min(most, config.batch.size if config.batch.device == "auto" else config.batch.device)
+
+
+def usual_tokens(
+    masking: Masking, seed: int, batch_size: int = 2, num_steps: int = 32
+) -> TokenCounts:
     """Average numbers of tokens over some steps of the sampler."""
-    drawn = [masking(2, BatchRandom(seed, step)) for step in range(num_steps)]
+    drawn = [masking(batch_size, BatchRandom(seed, step)) for step in range(num_steps)]
     rows, columns = masking.grid
 
     def mean(values: list[int]) -> int:
