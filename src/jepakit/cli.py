@@ -284,6 +284,26 @@ def bench_step(config: Config = None, words: Words = None, devices: Devices = No
     raise typer.Exit(run(path, settings, devices or []))
 
 
+@bench.command("scaling")
+def bench_scaling(
+    config: Config = None,
+    words: Words = None,
+    devices: Devices = None,
+    rounds: Annotated[int, typer.Option("--rounds", help="turns of each", min=1)] = 5,
+    steps: Annotated[int, typer.Option("--steps", help="timed per turn", min=1)] = 10,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the speeds")] = None,
+    measure: Annotated[Path | None, typer.Option("--measure", hidden=True)] = None,
+) -> None:
+    """One process and several, in turns: images/s and efficiency at the same global batch."""
+    from jepakit.commands.bench_scaling import bench_scaling as run
+    from jepakit.commands.bench_scaling import measure_here
+
+    path, settings = _split(config, words)
+    if measure is not None:  # in the processes that the command starts
+        raise typer.Exit(measure_here(path, settings, steps, measure))
+    raise typer.Exit(run(path, settings, devices or [], rounds, steps, out))
+
+
 @bench.command("data")
 def bench_data(
     source: Annotated[str, typer.Argument(help="what --data takes", metavar="PICTURES")],
