@@ -10,6 +10,7 @@ from statistics import median
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from jepakit.core.devices import (
     Precision,
@@ -38,11 +39,7 @@ USUAL_PEAK_SIDE = 2048
 def bench_step(config: Path | None, overrides: Sequence[str], devices: Sequence[str]) -> int:
     """Measure and print; pictures are made up, so no data is needed."""
     console = Console()
-    if config is None:  # the defaults are the paper's, not what suits the built-in scenes
-        content = apply_overrides({"devices": list(devices) or ["auto"]}, overrides)
-        resolved = check(RunConfig, content)
-    else:
-        resolved, _ = resolve(config, overrides, None, devices)
+    resolved = resolve_without_pictures(config, overrides, devices)
     device = choose_device(resolved.devices[0])
     precision = choose_precision(device, resolved.precision)
     networks = build_networks(resolved, 3, device)
@@ -50,6 +47,16 @@ def bench_step(config: Path | None, overrides: Sequence[str], devices: Sequence[
     bench = StepBench(resolved, networks, device, precision, count)
     console.print(bench.report())
     return 0
+
+
+def resolve_without_pictures(
+    config: Path | None, overrides: Sequence[str], devices: Sequence[str]
+) -> RunConfig:
+    """The run that a file and words describe; the paper's without a file, not the scenes'."""
+    if config is not None:
+        return resolve(config, overrides, None, devices)[0]
+    content = apply_overrides({"devices": list(devices) or ["auto"]}, overrides)
+    return check(RunConfig, content)
 
 
 class StepBench:
@@ -74,6 +81,7 @@ class StepBench:
         self.batch = Batch(views, masks, labels, labels).to(device)
         if config.compile:
             self.objective.compile()
+        self.module: nn.Module = self.objective  # or what exchanges gradients around it
 
     def report(self) -> Table:
         """Times of the parts and the whole, and what follows from them."""
@@ -155,7 +163,7 @@ class StepBench:
     def step(self) -> None:
         """A whole step."""
         with autocast(self.device, self.precision):
-            loss = self.objective(self.batch).loss
+            loss = self.module(self.batch).loss
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
