@@ -87,6 +87,53 @@ def doctor(
 
 
 @app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="YAML file, ours or the reference's")],
+    words: Words = None,
+    gpus: Annotated[
+        str, typer.Option("--gpus", metavar="NxNAME", help="e.g. 16xA100-80G, 8xH200, RTX4090")
+    ] = "8xH100",
+    share: Annotated[
+        str | None,
+        typer.Option(
+            "--share", help="of the peak: 0.4, 40%, or a file with `jepa bench step`'s output"
+        ),
+    ] = None,
+    pictures: Annotated[
+        int | None, typer.Option("--pictures", help="in an epoch; otherwise counted", min=1)
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", help="of one GPU for one hour", min=0)
+    ] = None,
+    per_node: Annotated[int, typer.Option("--per-node", help="GPUs in one machine", min=1)] = 8,
+    network: Annotated[
+        float, typer.Option("--network", help="between machines, Gbit/s per GPU", min=0.001)
+    ] = 200.0,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="simulate failures and stragglers instead")
+    ] = False,
+    hours_between: Annotated[
+        float,
+        typer.Option("--hours-between", help="failures of one GPU, on average", min=0.001),
+    ] = 50_000.0,
+    seed: Annotated[int, typer.Option("--seed", help="of the simulation", min=0)] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder for the simulation's table and figure")
+    ] = None,
+) -> None:
+    """What a run needs on GPUs that are not here: memory, images/s, network, hours, cost."""
+    from jepakit.commands.plan import plan as run
+    from jepakit.commands.plan_failures import plan_failures
+
+    common = (config, words or [], gpus, share, pictures, per_node, network)
+    if failures:
+        raise typer.Exit(plan_failures(*common, hours_between, seed, out))
+    if out is not None:
+        raise ValueError("--out is for the simulation: add --failures")
+    raise typer.Exit(run(*common, price))
+
+
+@app.command()
 def evaluate(
     words: Annotated[
         list[str] | None,
@@ -235,6 +282,26 @@ def bench_step(config: Config = None, words: Words = None, devices: Devices = No
 
     path, settings = _split(config, words)
     raise typer.Exit(run(path, settings, devices or []))
+
+
+@bench.command("scaling")
+def bench_scaling(
+    config: Config = None,
+    words: Words = None,
+    devices: Devices = None,
+    rounds: Annotated[int, typer.Option("--rounds", help="turns of each", min=1)] = 5,
+    steps: Annotated[int, typer.Option("--steps", help="timed per turn", min=1)] = 10,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the speeds")] = None,
+    measure: Annotated[Path | None, typer.Option("--measure", hidden=True)] = None,
+) -> None:
+    """One process and several, in turns: images/s and efficiency at the same global batch."""
+    from jepakit.commands.bench_scaling import bench_scaling as run
+    from jepakit.commands.bench_scaling import measure_here
+
+    path, settings = _split(config, words)
+    if measure is not None:  # in the processes that the command starts
+        raise typer.Exit(measure_here(path, settings, steps, measure))
+    raise typer.Exit(run(path, settings, devices or [], rounds, steps, out))
 
 
 @bench.command("data")

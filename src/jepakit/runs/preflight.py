@@ -120,7 +120,7 @@ def _unreadable(source: Source) -> list[str]:
 
 def _memory(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
     pictures = trainer.facts["device_batch"]
-    needed = networks.state_bytes + pictures * networks.bytes_per_picture
+    needed = networks.state_bytes + networks.memory.peak(pictures)
     free = free_memory(trainer.device)
     words = f"about {needed / GIB:.1f} GiB for {pictures} pictures at once, "
     words += f"{free / GIB:.1f} GiB free"
