@@ -171,7 +171,7 @@ class LinearSweep(Classification):
         groups = LinearSweep(alone)._groups(train, num_classes, len(places))
         judged = Features(train.values[:1], train.labels[:1], train.width)
         curves = _train(groups, train, places, judged, alone)
-        if len(curves[head.name]) < alone.epochs:
+        if len(curves[head.name]) < settings.epochs:
             raise ValueError(f"{head.name} diverged when trained on all pictures: set refit=false")
         return groups[0].trained()[0]
 
