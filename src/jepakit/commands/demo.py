@@ -21,7 +21,7 @@ from jepakit.runs.keeping import open_source
 from jepakit.runs.report import write_report
 from jepakit.runs.trained import open_trained
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
-from jepakit.training.progress import in_words
+from jepakit.core.durations import in_words
 
 SETTINGS = EvaluationSettings(
     tasks=("knn", "linear"), questions=DEMO_QUESTIONS, num_train=8000, num_test=2000

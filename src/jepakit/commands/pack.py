@@ -15,7 +15,7 @@ from jepakit.data.packing import PackedFolder, Packing, verify
 from jepakit.data.sources.pack_description import PackDescription
 from jepakit.runs.given_pictures import open_given, parse_values
 from jepakit.runs.yaml_file import check
-from jepakit.training.progress import in_words
+from jepakit.core.durations import in_words
 
 
 def pack(

@@ -25,6 +25,8 @@ class RunFolder:
         self.page = path / "report.html"
         self.evaluation = path / "evaluation"  # features, judgements: may be deleted
         self.evaluation_page = path / "evaluation.html"
+        self.jobs = path / "jobs"  # logs of a cluster's jobs
+        self.lock = path / ".lock"  # names the process that writes here
 
     def holds_checkpoints(self) -> bool:
         """Whether something was learned in this folder: it has a checkpoint, readable or not."""
@@ -35,7 +37,7 @@ class RunFolder:
         """Hold the folder for one run; a second one is refused. A killed run lets go of it."""
         self.path.mkdir(parents=True, exist_ok=True)
         refusal = f"another run is writing into {self.path}: wait for it, or choose folder=NEW"
-        with held(self.path / ".lock", refusal) as lock:
+        with held(self.lock, refusal) as lock:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
