@@ -1,4 +1,4 @@
-"""A real SLURM cluster of two nodes on this machine: `with MiniSlurm() as slurm: slurm.run("sinfo")`.
+"""A real SLURM cluster of two nodes on this machine: `with MiniSlurm() as slurm: …`.
 
 `python -m tests.cluster.mini_slurm COMMAND …` runs one command beside it, e.g. `bash`.
 """
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster.node import WITH_PARENT, Node, ip
+from tests.cluster.node import ISOLATED, WITH_PARENT, Node, ip
 from tests.cluster.slurm_files import Network, gres_conf, slurm_conf
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "unshare", "ip", "setpriv", "mknod")
@@ -34,6 +34,8 @@ def what_is_missing() -> str | None:
     missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (Debian: apt install {PACKAGES})"
+    if subprocess.run([*ISOLATED, "true"], capture_output=True, timeout=20).returncode:
+        return "this container may not create namespaces (CAP_SYS_ADMIN)"
     return None
 
 

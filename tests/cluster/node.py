@@ -1,4 +1,4 @@
-"""A cluster's node on this machine: processes with a network, a host name and process numbers of their own."""
+"""A cluster's node on this machine: processes with a network and a host name of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemons of a small SLURM cluster are told: its settings, its nodes, its pretended GPUs."""
+"""What the daemons of a small SLURM cluster are told: settings, nodes, pretended GPUs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={root}/munge/socket,cred_expire=3
+AuthInfo=socket={root}/munge/socket,cred_expire=5
 StateSaveLocation={root}/state
 SlurmdSpoolDir={root}/spool-%n
 SlurmctldPidFile={root}/run/slurmctld.pid

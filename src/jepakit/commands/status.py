@@ -60,7 +60,7 @@ def _progress(run: RunState) -> str:
     return ", ".join(told)
 
 
-def _of(whole: float | None) -> str:
+def _of(whole: int | float | None) -> str:
     return "" if whole is None else f" of {whole:g}"
 
 

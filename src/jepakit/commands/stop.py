@@ -84,7 +84,7 @@ def _until(happened: Callable[[], bool], run: Path) -> None:
     while not happened():
         if time.monotonic() > deadline:
             raise RunFailed(
-                f"{run} was asked to save and stop {SECONDS_TO_END:g} s ago and still runs: look at "
+                f"{run} was asked to stop {SECONDS_TO_END:g} s ago and still runs: look at "
                 f"`jepa logs {run}`; `scancel` or `kill -9` end it without saving"
             )
         time.sleep(SECONDS_BETWEEN_LOOKS)

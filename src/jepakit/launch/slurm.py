@@ -1,4 +1,4 @@
-"""Jobs for a SLURM cluster, through submitit: one process per device, queued again when preempted."""
+"""Jobs for a SLURM cluster, through submitit: the batch script, its submission, its refusals."""
 
 from __future__ import annotations
 

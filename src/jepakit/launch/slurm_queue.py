@@ -1,4 +1,4 @@
-"""What SLURM says about jobs and partitions, and signals to jobs: its own commands, asked in words."""
+"""What SLURM says about jobs and partitions, and signals to jobs: through its own commands."""
 
 from __future__ import annotations
 

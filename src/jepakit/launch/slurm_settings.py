@@ -82,8 +82,8 @@ class SlurmSettings(Settings):
         gpus, tasks = self.gpus_per_node, self.tasks_per_node
         if isinstance(gpus, int) and tasks is not None and 0 < gpus < tasks:
             raise ValueError(
-                f"{tasks} processes cannot share gpus_per_node={gpus}: leave tasks_per_node out for "
-                "one process per GPU, or write gpus_per_node=0 to train on CPUs"
+                f"{tasks} processes cannot share gpus_per_node={gpus}: leave tasks_per_node "
+                "out for one process per GPU, or write gpus_per_node=0 to train on CPUs"
             )
         if self.device == "cuda" and gpus == 0:
             raise ValueError("device=cuda needs GPUs: leave gpus_per_node=0 out")
@@ -110,7 +110,7 @@ class SlurmSettings(Settings):
 
 
 def minutes_in(time: str) -> int:
-    """SLURM's ways to write a time (`90`, `1:30:00`, `2-12`, `2-12:00:00`), rounded up to minutes."""
+    """SLURM's ways to write a time (`90`, `1:30:00`, `2-12`), in minutes, rounded up."""
     found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time.strip())
     if found is None:
         raise ValueError(

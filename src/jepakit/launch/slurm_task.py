@@ -1,4 +1,4 @@
-"""What each task of a SLURM job does on its node: train as one rank, and obey the cluster's signals."""
+"""What each task of a SLURM job does: train as one rank, and obey the cluster's signals."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def newest_checkpoint(run: Path) -> str:
 
 
 def environment(device: str) -> dict[str, str]:
-    """This task's variables, from SLURM's; MASTER_ADDR and MASTER_PORT come from the batch script."""
+    """This task's place, from SLURM's variables; the batch script has set MASTER_ADDR and _PORT."""
     variables = {
         "RANK": os.environ["SLURM_PROCID"],
         "WORLD_SIZE": os.environ["SLURM_NTASKS"],
@@ -120,7 +120,7 @@ def visible_device(local_rank: int) -> int:
     return 0 if len(shown) == 1 and shown[0] else local_rank
 
 
-def wait_for(pid: int, seconds: float) -> None:
+def wait_for(pid: int, seconds: int) -> None:
     """Return when a child process ended, or after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

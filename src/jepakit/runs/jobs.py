@@ -52,7 +52,7 @@ def notes_in(folder: Path) -> list[JobNote]:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The run folders that a folder means: itself, those of the jobs in it, or those right below."""
+    """The run folders that a folder means: itself, those of its jobs, or those right below."""
     if RunFolder(folder).config.exists() or RunFolder(folder).jobs.exists():
         return [folder]
     runs = dict.fromkeys(note.run for note in notes_in(folder))

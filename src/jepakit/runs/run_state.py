@@ -1,4 +1,4 @@
-"""How far a run has come, read from its folder only: nothing is loaded, the run is not disturbed."""
+"""How far a run has come, read from its folder only, without disturbing it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def run_state(path: Path) -> RunState:
     """What a run folder says of its run."""
     folder = RunFolder(path)
     config = read_yaml(folder.config) if folder.config.exists() else {}
-    epochs = config.get("optimization", {}).get("epochs")
+    asked = config.get("optimization", {}).get("epochs")
+    epochs = None if asked is None else float(asked)
     process = process_of(folder)
     rows = list(_last_rows(folder.metrics)) if folder.metrics.exists() else []
     losses = [(step, epoch, value) for step, epoch, name, value in rows if name == "loss"]
