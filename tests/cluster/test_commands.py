@@ -13,10 +13,10 @@ from tests.cluster.conftest import (
     NUM_STEPS,
     Done,
     config,
-    everything_said,
     finish,
+    wait_for_step,
 )
-from tests.cluster.mini_slurm import MiniSlurm, wait_until
+from tests.cluster.mini_slurm import MiniSlurm
 
 from jepakit.runs.run_state import run_state
 
@@ -61,11 +61,7 @@ def long_job(
     file = config(tmp_path / "long.yaml", **LONG)
     done = jepa("pretrain", "--slurm", "partition=lab,nodes=2", "time=1:00:00", file)
     run = tmp_path / "run"
-    wait_until(
-        lambda: run_state(run).step >= 5,
-        "a few steps are done",
-        lambda: everything_said(cluster, done.job, run / "jobs"),
-    )
+    wait_for_step(cluster, run, 5, done.job, run / "jobs", out_of=None)
     yield done.job, run
     cluster.run("scancel", done.job, may_fail=True)
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -20,7 +21,8 @@ from tests.cluster.conftest import (
 )
 from tests.cluster.mini_slurm import MiniSlurm, wait_until
 
-LITTLE = 5  # steps, after which a job is disturbed
+LITTLE = 5  # steps, after which a job is asked to save
+SAVED = 12  # steps, after which there is a checkpoint
 
 
 @pytest.fixture
@@ -28,49 +30,64 @@ def logs(tmp_path: Path) -> Path:
     return tmp_path / "logs"
 
 
+class Undisturbed(NamedTuple):
+    """A run that nothing happened to."""
+
+    job: dict[str, str]
+    hosts: set[str]
+    weights: bytes
+
+
 @pytest.fixture(scope="module")
-def undisturbed() -> list[bytes]:
-    """The state at the end of a run that nothing happened to, once it is known."""
-    return []
+def known() -> dict[str, Undisturbed]:
+    """It is trained once."""
+    return {}
 
 
 @pytest.fixture
-def submitted(
-    distributed: Callable[..., Done], tmp_path: Path, logs: Path
-) -> Callable[[], tuple[str, Path]]:
-    """Submits a training of two processes on two nodes, as the reference; its number and folder."""
-
-    def submit() -> tuple[str, Path]:
-        file = config(tmp_path / "config.yaml")
-        done = distributed(
-            *("--fname", file, "--folder", logs, "--partition", "lab"),
-            *("--nodes", 2, "--tasks-per-node", 1, "--time", 1000),
-        )
-        assert done.code == 0, done
-        return done.job, tmp_path / "run"
-
-    return submit
-
-
-def test_a_job_of_two_nodes_trains_to_the_end(
+def undisturbed(
     cluster: MiniSlurm,
-    submitted: Callable[[], tuple[str, Path]],
-    logs: Path,
-    undisturbed: list[bytes],
-) -> None:
-    number, run = submitted()
-    job = finish(cluster, number, logs)
+    distributed: Callable[..., Done],
+    known: dict[str, Undisturbed],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Undisturbed:
+    """Trained as the reference trains: the same words."""
+    if not known:
+        folder = tmp_path_factory.mktemp("undisturbed")
+        number, run = submit(distributed, folder)
+        job = finish(cluster, number, folder / "logs")
+        logs = folder.glob("logs/job_*/*_log.out")
+        hosts = {path.read_text().split("hostname=")[1].split(",")[0] for path in logs}
+        known["run"] = Undisturbed(job, hosts, weights(run))
+    return known["run"]
+
+
+def submit(distributed: Callable[..., Done], folder: Path) -> tuple[str, Path]:
+    """Submits a training of two processes on two nodes; its number and folder."""
+    done = distributed(
+        *("--fname", config(folder / "config.yaml"), "--folder", folder / "logs"),
+        *("--partition", "lab", "--nodes", 2, "--tasks-per-node", 1, "--time", 1000),
+    )
+    assert done.code == 0, done
+    return done.job, folder / "run"
+
+
+@pytest.fixture
+def submitted(distributed: Callable[..., Done], tmp_path: Path) -> Callable[[], tuple[str, Path]]:
+    return lambda: submit(distributed, tmp_path)
+
+
+def test_a_job_of_two_nodes_trains_to_the_end(undisturbed: Undisturbed) -> None:
+    job = undisturbed.job
     assert (job["NumNodes"], job["NumTasks"], job["TresPerNode"]) == ("2", "2", "gres:gpu:1")
-    hosts = {path.read_text().split("hostname=")[1][:2] for path in logs.glob("job_*/*_log.out")}
-    assert hosts == {"n1", "n2"}
-    undisturbed.append(weights(run))
+    assert undisturbed.hosts == {"n1", "n2"}
 
 
 def test_the_signal_before_the_time_limit(
     cluster: MiniSlurm,
     submitted: Callable[[], tuple[str, Path]],
     logs: Path,
-    undisturbed: list[bytes],
+    undisturbed: Undisturbed,
 ) -> None:
     number, run = submitted()
     wait_for_step(cluster, run, LITTLE, number, logs)
@@ -82,7 +99,7 @@ def test_scontrol_requeue(
     cluster: MiniSlurm,
     submitted: Callable[[], tuple[str, Path]],
     logs: Path,
-    undisturbed: list[bytes],
+    undisturbed: Undisturbed,
 ) -> None:
     number, run = submitted()
     wait_for_step(cluster, run, LITTLE, number, logs)
@@ -94,10 +111,10 @@ def test_a_killed_rank_ends_the_others_and_the_job_starts_again(
     cluster: MiniSlurm,
     submitted: Callable[[], tuple[str, Path]],
     logs: Path,
-    undisturbed: list[bytes],
+    undisturbed: Undisturbed,
 ) -> None:
     number, run = submitted()
-    wait_for_step(cluster, run, LITTLE, number, logs)
+    wait_for_step(cluster, run, SAVED, number, logs)
     os.kill(training_of_rank(1, number), signal.SIGKILL)
     continues_and_ends_the_same(cluster, number, run, logs, undisturbed)
     assert "rank 1 failed (exit code 137): the job is queued again" in everything_said(
@@ -105,14 +122,29 @@ def test_a_killed_rank_ends_the_others_and_the_job_starts_again(
     )
 
 
+def test_a_job_that_leads_no_further_ends(
+    cluster: MiniSlurm, jepa: Callable[..., Done], tmp_path: Path
+) -> None:
+    file = config(tmp_path / "config.yaml", optimization={"epochs": 100_000, "warmup_epochs": 1})
+    done = jepa("pretrain", file, "--slurm", "nodes=2", "restarts=0", "checkpoint.every_steps=null")
+    jobs = tmp_path / "run" / "jobs"
+    wait_for_step(cluster, tmp_path / "run", 1, done.job, jobs, out_of=None)
+    os.kill(training_of_rank(1, done.job), signal.SIGKILL)
+    assert cluster.wait_for_end(done.job)["JobState"] == "FAILED"
+    assert "rank 1 failed (exit code 137); 0 restarts led no further" in everything_said(
+        cluster, done.job, jobs
+    )
+    assert "ended (FAILED): step" in jepa("status", tmp_path / "run").out
+
+
 def test_a_node_that_dies(
     cluster: MiniSlurm,
     submitted: Callable[[], tuple[str, Path]],
     logs: Path,
-    undisturbed: list[bytes],
+    undisturbed: Undisturbed,
 ) -> None:
     number, run = submitted()
-    wait_for_step(cluster, run, LITTLE, number, logs)
+    wait_for_step(cluster, run, SAVED, number, logs)
     cluster.kill_node("n2")
     try:
         wait_until(
@@ -139,11 +171,10 @@ def training_of_rank(rank: int, number: str) -> int:
 
 
 def continues_and_ends_the_same(
-    cluster: MiniSlurm, number: str, run: Path, logs: Path, undisturbed: list[bytes]
+    cluster: MiniSlurm, number: str, run: Path, logs: Path, undisturbed: Undisturbed
 ) -> None:
     job = finish(cluster, number, logs)
     assert int(job["Restarts"]) == 1, everything_said(cluster, number, logs)
     said = (run / "log.txt").read_text()
     assert f"of {NUM_STEPS}" in said.partition("continuing at step ")[2]
-    assert undisturbed, "needs the test of an undisturbed run before it"
-    assert weights(run) == undisturbed[0]
+    assert weights(run) == undisturbed.weights
