@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -22,7 +23,8 @@ from tests.cluster.slurm_files import Network, gres_conf, slurm_conf
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "unshare", "ip", "setpriv", "mknod")
 PACKAGES = "slurmctld slurmd slurm-client munge"
-SECONDS = 120.0  # until something that should have happened counts as failed
+SECONDS = 300.0  # until something that should have happened counts as failed
+NUMBER = itertools.count()
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 
 
@@ -83,15 +85,15 @@ class MiniSlurm:
         self.root.chmod(0o755)
         for name in ("munge", "state", "run", "log", "dev", "spool-n1", "spool-n2"):
             (self.root / name).mkdir(mode=0o755)
-        pid = os.getpid()
-        network = Network(f"10.{200 + pid // 250 % 50}.{1 + pid % 250}", ("n1", "n2"))
+        own = os.getpid() * 7 + next(NUMBER)  # several at once, of one process or of several
+        network = Network(f"10.{200 + own // 250 % 50}.{1 + own % 250}", ("n1", "n2"))
         (self.root / "hosts").write_text(network.hosts_file())
         conf = slurm_conf(self.root, network, free_port(), self.num_gpus)
         (self.root / "slurm.conf").write_text(conf)
         (self.root / "gres.conf").write_text(gres_conf(self.root, self.num_gpus))
         for number in range(self.num_gpus):
             os.mknod(self.root / "dev" / f"gpu{number}", 0o020666, os.makedev(1, 3))
-        self.bridge = f"js{pid % 10_000_000}"
+        self.bridge = f"js{own % 10_000_000}"
         ip("link", "delete", self.bridge, may_fail=True)
         ip("link", "add", self.bridge, "type", "bridge")
         ip("address", "add", f"{network.host}/24", "dev", self.bridge)

@@ -17,7 +17,10 @@ SCRIPT = """
 set -e
 hostname {name}
 mount --bind {root}/hosts /etc/hosts
-until ip link show {inside} >/dev/null 2>&1; do sleep 0.02; done
+until ip link show {inside} >/dev/null 2>&1; do
+  [ -d {root} ] || exit 1
+  sleep 0.02
+done
 ip link set lo up
 ip address add {address}/24 dev {inside}
 ip link set {inside} up

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.end_to_end.conftest import Jepa, wait_until
 
 from jepakit.runs.run_state import run_state
-from tests.end_to_end.conftest import Jepa, wait_until
 
 ENDLESS = ("optimization.epochs=100000", "data.num_workers=0")
 

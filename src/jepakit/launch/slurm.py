@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from contextlib import redirect_stderr
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,8 @@ def submit(task: SubmittedTask, settings: SlurmSettings, logs: Path) -> str:
     logs.mkdir(parents=True, exist_ok=True)
     before = set(logs.iterdir())
     try:
-        return str(executor.submit(task).job_id)
+        with redirect_stderr(StringIO()):  # submitit prints the refusal that it raises
+            return str(executor.submit(task).job_id)
     except FailedJobError as error:
         for path in set(logs.iterdir()) - before:  # what submitit had prepared
             if path.suffix == ".pkl" or path.name.startswith(".submission_file_"):

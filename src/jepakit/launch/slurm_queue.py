@@ -14,7 +14,7 @@ WAITING, RUNNING = ("PENDING", "REQUEUED", "SUSPENDED", "CONFIGURING"), ("RUNNIN
 IN_VAIN = {
     "PartitionNodeLimit": "it asks for more nodes than the partition has or allows: lower nodes",
     "PartitionTimeLimit": "it asks for more time than the partition allows: lower time",
-    "PartitionConfig": "the partition's nodes are too small for it: lower cpus_per_task or memory",
+    "PartitionConfig": "the partition has no such nodes: lower nodes, cpus_per_task or memory",
     "BadConstraints": "no node can do what it asks for: look at constraint, memory, gpus_per_node",
     "AccountNotAllowed": "the account may not use this partition: set account",
     "InvalidAccount": "SLURM does not know the account: set account",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import socket
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from jepakit.runs.yaml_file import read_yaml
 
 BYTES_READ = 1 << 17  # of the end of metrics.csv: hundreds of log lines
 NUM_RATES = 20  # images/s are the median of so many
+SAME_MOMENT = 0.5  # seconds
 RATE = "throughput/images_per_second"
 
 
@@ -62,17 +65,15 @@ def run_state(path: Path) -> RunState:
 
 def process_of(folder: RunFolder) -> psutil.Process | None:
     """The process on this machine that holds the folder; None if there is none."""
-    if not folder.lock.exists():
-        return None
-    text = folder.lock.read_text(encoding="utf-8", errors="replace").strip()
-    if not text.isdigit():
-        return None
     try:
-        process = psutil.Process(int(text))
-        # A number that was given anew belongs to a process that is younger than the note of it.
-        is_same = process.create_time() <= folder.lock.stat().st_mtime + 1
+        record = json.loads(folder.holder.read_text(encoding="utf-8", errors="replace"))
+        if record["host"] != socket.gethostname():
+            return None
+        process = psutil.Process(record["pid"])
+        # A number that was given anew belongs to a process that was created later.
+        is_same = abs(process.create_time() - record["created"]) < SAME_MOMENT
         return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
+    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
         return None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,9 +62,17 @@ def test_a_run_on_this_machine_is_found_by_its_process(tmp_path: Path) -> None:
         found = process_of(folder)
         assert found is not None
         assert found.pid == os.getpid()
-    long_ago = psutil.Process().create_time() - 100
-    os.utime(folder.lock, (long_ago, long_ago))  # then the number belonged to another process
     assert process_of(folder) is None
+    now = {"host": socket.gethostname(), "pid": os.getpid()}
+    created = psutil.Process().create_time()
+    for record, is_ours in (
+        (now | {"created": created}, True),
+        (now | {"created": created - 100}, False),  # then the number was another process's
+        (now | {"created": created, "host": "elsewhere"}, False),
+        (now, False),
+    ):
+        folder.holder.write_text(json.dumps(record))
+        assert (process_of(folder) is not None) == is_ours
 
 
 def job(state: str) -> JobState:
