@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from jepakit.launch.slurm_settings import SlurmSettings
 from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
 
@@ -21,6 +22,7 @@ SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 WHOLE: dict[type[BaseModel], str] = {
     RunConfig: "The run",
     EvaluationSettings: "An evaluation (`jepa evaluate`)",
+    SlurmSettings: "Jobs on SLURM (the words after `--slurm`)",
 }
 NAMES: dict[Any, str] = {
     **{int: "whole number", float: "number", str: "text", bool: "true or false"},
@@ -32,7 +34,8 @@ def all_tables() -> str:
     """The whole of the generated part: one section per group of settings."""
     training = sections(RunConfig, "", RunConfig(), {})
     evaluation = sections(EvaluationSettings, "", EvaluationSettings(), {})
-    return "\n\n".join([*training, *evaluation])
+    jobs = sections(SlurmSettings, "", SlurmSettings(), {})
+    return "\n\n".join([*training, *evaluation, *jobs])
 
 
 def sections(

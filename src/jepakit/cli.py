@@ -67,12 +67,70 @@ def pretrain(
     show: Annotated[
         bool, typer.Option("--print", help="print the resolved settings and stop")
     ] = False,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="NAME=VALUE...",
+            help="as a job of a SLURM cluster: partition=lab nodes=2 gpus_per_node=8 time=2-00",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="with --slurm: print the batch script, submit nothing")
+    ] = False,
 ) -> None:
     """Train an encoder; the same command continues an unfinished run."""
-    from jepakit.commands.pretrain import pretrain as run
-
     path, settings = _split(config, words)
-    raise typer.Exit(run(path, settings, data, devices or [], show))
+    if slurm is None:
+        if dry_run:
+            raise ValueError("--dry-run shows a batch script: add --slurm partition=NAME …")
+        from jepakit.commands.pretrain import pretrain as run
+
+        raise typer.Exit(run(path, settings, data, devices or [], show))
+    if devices:
+        raise ValueError("with --slurm leave --devices out: write device=cpu after --slurm")
+    from jepakit.commands.submission import pretrain_on_slurm
+
+    raise typer.Exit(pretrain_on_slurm(path, settings, data, slurm, dry_run))
+
+
+Folder = Annotated[
+    Path, typer.Argument(help="a run folder, or the folder of its jobs' logs", metavar="FOLDER")
+]
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """How far runs have come, when they will end, and what their jobs do."""
+    from jepakit.commands.status import status as run
+
+    raise typer.Exit(run(folder))
+
+
+@app.command()
+def logs(
+    folder: Folder,
+    rank: Annotated[int, typer.Option("--rank", help="of which process", min=0)] = 0,
+    lines: Annotated[int, typer.Option("--lines", help="to begin with", min=0)] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="go on while the run does")
+    ] = True,
+) -> None:
+    """What a run's process says; goes on until the run ends, or Ctrl-C (which leaves it alone)."""
+    from jepakit.commands.logs import logs as run
+
+    raise typer.Exit(run(folder, rank, lines, follow))
+
+
+@app.command()
+def stop(
+    folder: Folder,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="until it is saved")] = True,
+) -> None:
+    """Save and end what runs in a folder; the command that started it continues it."""
+    from jepakit.commands.stop import stop as run
+
+    raise typer.Exit(run(folder, wait))
 
 
 @app.command()
@@ -361,24 +419,31 @@ def _split(config: str | None, words: list[str] | None) -> tuple[Path | None, li
 
 
 def spread(arguments: list[str]) -> list[str]:
-    """`--devices cpu cpu` -> `--devices cpu --devices cpu`: as people write it."""
+    """`--devices cpu cpu` -> `--devices cpu --devices cpu`: as people write it; so for --slurm."""
     spread_out: list[str] = []
-    devices: list[str] | None = None  # those that belong to the `--devices` just read
+    option, values = "", []  # the option just read, and the words that belong to it
     for word in [*arguments, ""]:
-        if devices is not None and _may_be_device(word):
-            devices.append(word)
+        if option and _SPREAD[option](word):
+            values.append(word)
             continue
-        if devices is not None:
-            named = [part for device in devices for part in ("--devices", device)]
-            spread_out += named or ["--devices"]
-        devices = [] if word == "--devices" else None
-        if word != "--devices":
+        if option:
+            nothing = ["--slurm", ""] if option == "--slurm" else [option]  # it may stand alone
+            spread_out += [part for value in values for part in (option, value)] or nothing
+        option, values = (word, []) if word in _SPREAD else ("", [])
+        if not option:
             spread_out.append(word)
     return spread_out[:-1]
 
 
 def _may_be_device(word: str) -> bool:
     return not (not word or word.startswith("-") or "=" in word or word.endswith((".yaml", ".yml")))
+
+
+def _may_be_setting(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
+_SPREAD = {"--devices": _may_be_device, "--slurm": _may_be_setting}
 
 
 class _Standard(logging.StreamHandler):  # type: ignore[type-arg]

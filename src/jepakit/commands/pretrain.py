@@ -126,9 +126,14 @@ def settle(config: RunConfig) -> None:
 def device_name(config: RunConfig, place: Place) -> str:
     """The device of this process: as the launcher says, or by its local rank."""
     name = os.environ.get("JEPAKIT_DEVICE") or config.devices[place.rank % len(config.devices)]
-    if name == "auto" and place.world_size > 1:
-        return f"cuda:{place.local_rank}" if torch.cuda.is_available() else "cpu"
-    return name
+    if name != "auto":
+        return name
+    if not torch.cuda.is_available():
+        if place.is_first and os.environ.get("SLURM_GPUS_ON_NODE"):
+            log.warning("SLURM gave GPUs to this job, but torch finds none: training on the CPU")
+        return "cpu" if place.world_size > 1 else name
+    # A process that is shown a single GPU uses it; one that is shown all uses its own.
+    return f"cuda:{place.local_rank if torch.cuda.device_count() > 1 else 0}"
 
 
 def _config_in(folder: RunFolder) -> RunConfig:

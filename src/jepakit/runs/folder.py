@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jepakit.core.files import held
+import psutil
+
+from jepakit.core.files import held, write_text
 
 
 class RunFolder:
@@ -25,6 +29,8 @@ class RunFolder:
         self.page = path / "report.html"
         self.evaluation = path / "evaluation"  # features, judgements: may be deleted
         self.evaluation_page = path / "evaluation.html"
+        self.jobs = path / "jobs"  # logs of a cluster's jobs
+        self.holder = path / ".holder"  # the process that writes here
 
     def holds_checkpoints(self) -> bool:
         """Whether something was learned in this folder: it has a checkpoint, readable or not."""
@@ -35,8 +41,14 @@ class RunFolder:
         """Hold the folder for one run; a second one is refused. A killed run lets go of it."""
         self.path.mkdir(parents=True, exist_ok=True)
         refusal = f"another run is writing into {self.path}: wait for it, or choose folder=NEW"
-        with held(self.path / ".lock", refusal) as lock:
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
+        with held(self.path / ".lock", refusal):
+            record = {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "created": psutil.Process().create_time(),
+            }
+            write_text(self.holder, json.dumps(record))
+            try:
+                yield
+            finally:
+                self.holder.unlink(missing_ok=True)

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from jepakit.core.devices import cpu_multiplies_bf16, free_memory, synchronise
+from jepakit.core.durations import in_words
 from jepakit.core.errors import RunFailed
 from jepakit.data.sources import BrokenPicture, Source
 from jepakit.runs.config import RunConfig
 from jepakit.runs.networks import Networks
-from jepakit.training.progress import in_words
 from jepakit.training.trainer import Trainer
 
 Verdict = Literal["ok", "mind", "stop"]
