@@ -78,6 +78,6 @@ def run_distributed_test() -> Callable[..., list[Any]]:
 
 if __name__ == "__main__":
     file, name, given, destination = sys.argv[1:]
-    join(Place.from_environment(), torch.device("cpu"), timeout_s=SECONDS)
+    join(Place.from_environment(), torch.device("cpu"), timeout_s=SECONDS, alone=True)
     torch.save(runpy.run_path(file)[name](*json.loads(given)), destination)
     leave()

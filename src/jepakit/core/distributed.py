@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -39,18 +40,28 @@ class Place:
         return Place(*(int(os.environ[name]) for name in names))
 
 
-def join(place: Place, device: torch.device, timeout_s: float = 600) -> None:
-    """Join the other processes: nccl on CUDA, gloo elsewhere. A run of one joins nothing."""
+def join(place: Place, device: torch.device, timeout_s: float = 600, alone: bool = False) -> None:
+    """Join the other processes: nccl on CUDA, gloo elsewhere. A run of one joins nothing.
+
+    Unless it is to be a group of itself `alone`: spread networks (FSDP2) need one.
+    """
     if place.world_size == 1:
+        if alone:
+            store = dist.HashStore()
+            dist.init_process_group(_backend(device), store=store, rank=0, world_size=1)
         return
-    backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
-        backend,
+        _backend(device),
         rank=place.rank,
         world_size=place.world_size,
         timeout=timedelta(seconds=timeout_s),
         device_id=device if device.type == "cuda" else None,
     )
+
+
+def _backend(device: torch.device) -> str:
+    """Gloo carries what lies on the host, also where nccl carries what lies on GPUs."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
 
 
 def leave() -> None:
@@ -92,16 +103,49 @@ class _GatherRows(torch.autograd.Function):
         return total.chunk(world_size())[dist.get_rank()]
 
 
-def check_same_step(step: int) -> None:
-    """Refuse to train when processes would begin at different steps."""
+def rank() -> int:
+    """This process's number in the run."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def who() -> str:
+    """This process in words: its number and its machine."""
+    return f"process {rank()} on {socket.gethostname()}"
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """What every process gives, by rank. They all must ask at the same place."""
     if world_size() == 1:
-        return
-    steps: list[int] = [0] * world_size()
-    dist.all_gather_object(steps, step)
-    if len(set(steps)) > 1:
+        return [value]
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def from_first(value: Any) -> Any:
+    """What the first process gives. They all must ask at the same place."""
+    if world_size() == 1:
+        return value
+    given = [value]
+    dist.broadcast_object_list(given, src=0)
+    return given[0]
+
+
+def check_alike(facts: dict[str, Any]) -> None:
+    """Refuse to train when processes do not agree; `RunFailed` on each of them says in what."""
+    told = gather_objects((who(), facts))
+    first_name, first = told[0]
+    differences = [
+        f"{name}: {first.get(name)} for {first_name}, {theirs.get(name)} for {other}"
+        for other, theirs in told[1:]
+        for name in sorted(first.keys() | theirs.keys())
+        if first.get(name) != theirs.get(name)
+    ]
+    if differences:
+        shown = differences[:6] + (["…"] if len(differences) > 6 else [])
         raise RunFailed(
-            f"the processes found checkpoints of different steps ({steps}, by rank): let all of "
-            "them see the same run folder, then the same command continues"
+            f"the processes of this run do not agree ({'; '.join(shown)}): start all of them with "
+            "the same command, the same code and the same folders, then it continues"
         )
 
 

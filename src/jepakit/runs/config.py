@@ -95,6 +95,12 @@ class RunConfig(Settings):
         "auto", description="auto = bf16 where the device multiplies it, else fp32"
     )
     compile: bool = Field(False, description="torch.compile the objective as one graph")
+    parallel: Literal["auto", "ddp", "fsdp"] = Field(
+        "auto", description="ddp = copies on every process; fsdp = spread; auto = by size"
+    )
+    cpu_offload: bool = Field(
+        False, description="fsdp: parameters and optimizer stay in the host's memory; slower"
+    )
     data: DataSettings = DataSettings()
     masking: MaskingSettings = MultiBlock.Settings()
     encoder: Encoder.Settings = Encoder.Settings()
@@ -155,6 +161,7 @@ FREE_TO_CHANGE = (
 # (that they are the same ones is seen by their fingerprint).
 FREE_TO_CONTINUE = (
     *FREE_TO_CHANGE,
+    *("parallel", "cpu_offload", "processes"),
     *("compile", "encoder.checkpointing", "predictor.checkpointing"),
     *("data.source.path", "data.source.root", "data.source.download"),
     *("data.source.index_cache", "data.source.cache", "data.source.retries", "data.source.timeout"),

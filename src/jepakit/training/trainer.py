@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from jepakit.core.checkpoint import CheckpointFolder, capture
 from jepakit.core.devices import Precision, autocast
 from jepakit.core.errors import RunFailed
+from jepakit.core.shards import total_norm
 from jepakit.core.tensors import Batch
 from jepakit.data.loader import TrainingStream
 from jepakit.data.resident import ResidentStream
@@ -27,6 +28,7 @@ from jepakit.training.interruption import Interruption
 from jepakit.training.optimizer import Schedules
 from jepakit.training.parallel import exchange_gradients
 from jepakit.training.reporting import Observer, Pace, StepRecord
+from jepakit.training.saving import Saver
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class Trainer:
     device: torch.device
     precision: Precision
     checkpoints: CheckpointFolder
+    saver: Saver
     is_first: bool
     step: int = 0  # optimizer steps done
     seed: int = 0
@@ -76,7 +79,7 @@ class Trainer:
             losses.append(output.loss.detach())
         norm = self.limit_gradients()
         loss = torch.stack(losses).mean()
-        self.health.judge(step, loss, norm, stop_asked=self.interruption.received is not None)
+        self.health.judge(step, loss, norm, self.interruption.was_asked, self.save_is_late())
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.objective.update_targets(self.schedules.progress(step))
@@ -95,7 +98,7 @@ class Trainer:
     def limit_gradients(self) -> Tensor:
         """The norm of all gradients; they are scaled down to the limit if there is one."""
         gradients = [p.grad for p in self.trained if p.grad is not None]
-        norm = get_total_norm(gradients)
+        norm = total_norm(gradients)
         if self.clip_gradients is not None:
             clip_grads_with_norm_(self.trained, self.clip_gradients, norm)
         return norm
@@ -119,6 +122,7 @@ class Trainer:
         """End the loader's workers and close what the observers hold open; twice does no harm."""
         with ExitStack() as stack:
             stack.callback(self.stream.close)
+            stack.callback(self.saver.close)
             for observer in self.observers:
                 stack.callback(observer.close)
 
@@ -149,10 +153,14 @@ class Trainer:
     def save_is_due(self) -> bool:
         """Whether the settings ask for a checkpoint after this step."""
         s = self.checkpoints.settings
-        minutes = (time.monotonic() - self.last_save) / 60
-        by_time = s.every_minutes is not None and minutes >= s.every_minutes
         by_steps = s.every_steps is not None and self.step % s.every_steps == 0
-        return by_time or by_steps or self.stays_for_good()
+        return self.health.save_agreed or by_steps or self.stays_for_good()
+
+    def save_is_late(self) -> bool:
+        """Whether the time for a checkpoint has come, by the first process's clock."""
+        minutes = self.checkpoints.settings.every_minutes
+        late = minutes is not None and time.monotonic() - self.last_save >= 60 * minutes
+        return late and self.is_first
 
     def stays_for_good(self) -> bool:
         """Whether this step ends an epoch whose checkpoint is kept for good."""
@@ -160,27 +168,23 @@ class Trainer:
         return epochs is not None and self.step % (epochs * self.stream.steps_per_epoch) == 0
 
     def save(self, at_any_price: bool = False) -> None:
-        """Write a checkpoint of the state after the last step (first process only).
+        """Write a checkpoint of the state after the last step; all processes call it together.
 
         If it cannot be written the run goes on until the next one is due; `RunFailed` if it is
         needed `at_any_price`, because the run ends here.
         """
         self.health.settle()
-        self.last_save = time.monotonic()
-        if not self.is_first:
-            return
+        self.last_save, self.health.save_agreed = time.monotonic(), False
         state = capture(self.objective, self.optimizer, step=self.step, **self.facts)
-        try:
-            self.checkpoints.save(state, for_good=self.stays_for_good())
-        except OSError as error:
+        for failure in self.saver.save(state, for_good=self.stays_for_good(), wait=at_any_price):
             told = (
-                f"step {self.step} could not be saved ({error}); the checkpoints before it in "
-                f"{self.checkpoints.path} are whole"
+                f"step {failure.step} could not be saved ({failure}); the checkpoints before it "
+                f"in {self.checkpoints.path} are whole"
             )
-            if at_any_price:
+            if at_any_price and failure.step == self.step:
                 raise RunFailed(
                     f"{told}. Make room, then the same command continues from the newest one"
-                ) from error
+                ) from failure
             log.error("%s. The run goes on and tries again at the next checkpoint: make room", told)
 
     def explain(self, error: RuntimeError) -> str | None:
