@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -38,30 +37,6 @@ class Place:
         if len(present) < len(names):
             raise ValueError(f"set all of {', '.join(names)} or none: found only {present}")
         return Place(*(int(os.environ[name]) for name in names))
-
-
-def join(place: Place, device: torch.device, timeout_s: float = 600, alone: bool = False) -> None:
-    """Join the other processes: nccl on CUDA, gloo elsewhere. A run of one joins nothing.
-
-    Unless it is to be a group of itself `alone`: spread networks (FSDP2) need one.
-    """
-    if place.world_size == 1:
-        if alone:
-            store = dist.HashStore()
-            dist.init_process_group(_backend(device), store=store, rank=0, world_size=1)
-        return
-    dist.init_process_group(
-        _backend(device),
-        rank=place.rank,
-        world_size=place.world_size,
-        timeout=timedelta(seconds=timeout_s),
-        device_id=device if device.type == "cuda" else None,
-    )
-
-
-def _backend(device: torch.device) -> str:
-    """Gloo carries what lies on the host, also where nccl carries what lies on GPUs."""
-    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
 
 
 def leave() -> None:
@@ -129,6 +104,23 @@ def from_first(value: Any) -> Any:
     given = [value]
     dist.broadcast_object_list(given, src=0)
     return given[0]
+
+
+def any_of_all(mine: bool) -> bool:
+    """Whether it is so on any process. They all must ask at the same place."""
+    if world_size() == 1:
+        return mine
+    answer = torch.tensor(float(mine))
+    dist.all_reduce(answer, op=dist.ReduceOp.MAX)
+    return bool(answer)
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error says that another process of the run ended, or cannot be reached."""
+    words = str(error)
+    return isinstance(error, dist.DistError) or any(
+        sign in words for sign in ("gloo", "Connection closed by peer", "Connection reset by peer")
+    )
 
 
 def check_alike(facts: dict[str, Any]) -> None:

@@ -60,6 +60,7 @@ def assemble(
     precision = choose_precision(device, config.precision)
     if source is None:
         source = open_source(config.data.source, config, device)
+    check_alike({"pictures": source.fingerprint()})
     checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint)
     state = checkpoints.load_newest()
     check_data(config, state, source)
@@ -141,6 +142,7 @@ def assemble(
         is_first=place.is_first,
         step=step,
         seed=config.seed,
+        hang_seconds=config.processes.hang_seconds,
         clip_gradients=config.optimization.clip_gradients,
         observers=[
             reporter,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from jepakit.core.checkpoint import CheckpointSettings
+from jepakit.core.joining import ProcessSettings
 from jepakit.core.settings import Settings
 from jepakit.data.normalization import Normalization
 from jepakit.data.sources import SourceSettings
@@ -101,6 +102,7 @@ class RunConfig(Settings):
     cpu_offload: bool = Field(
         False, description="fsdp: parameters and optimizer stay in the host's memory; slower"
     )
+    processes: ProcessSettings = ProcessSettings()
     data: DataSettings = DataSettings()
     masking: MaskingSettings = MultiBlock.Settings()
     encoder: Encoder.Settings = Encoder.Settings()

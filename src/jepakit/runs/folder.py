@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jepakit.core.files import held
+from jepakit.core.folder_lock import folder_held
 
 
 class RunFolder:
@@ -35,8 +34,5 @@ class RunFolder:
         """Hold the folder for one run; a second one is refused. A killed run lets go of it."""
         self.path.mkdir(parents=True, exist_ok=True)
         refusal = f"another run is writing into {self.path}: wait for it, or choose folder=NEW"
-        with held(self.path / ".lock", refusal) as lock:
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with folder_held(self.path, refusal):
             yield
