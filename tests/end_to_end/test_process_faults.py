@@ -19,7 +19,10 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
 
+from jepakit.commands.checkpoint import merge
 from jepakit.core.checkpoint import read_state
 from jepakit.data.packing import Packing
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
@@ -263,6 +266,25 @@ def spread(jepa: Jepa, finished: Path, tmp_path_factory: pytest.TempPathFactory)
     ]
     assert [p.wait() for p in processes] == [0, 0], processes[0].said
     return folder / "run"
+
+
+def test_parts_become_one_file(spread: Path, tmp_path: Path) -> None:
+    out = tmp_path / "whole.safetensors"
+    assert merge(spread, out, networks_only=False) == 0
+    expected = read_state(spread / f"checkpoints/step-{NUM_STEPS:08d}")
+    found = load_file(out)
+    assert found.keys() == expected.tensors.keys()
+    assert all(torch.equal(value, expected.tensors[name]) for name, value in found.items())
+    with safe_open(out, "pt") as file:
+        assert json.loads(file.metadata()["facts"]) == expected.facts
+    with pytest.raises(ValueError, match="exists already"):
+        merge(spread, out, networks_only=True)
+    assert merge(spread, tmp_path / "networks.safetensors", networks_only=True) == 0
+    assert set(load_file(tmp_path / "networks.safetensors")) == {
+        name for name in found if name.startswith("objective/")
+    }
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        merge(tmp_path, tmp_path / "other.safetensors", networks_only=False)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def train(config: RunConfig, place: Place, console: Console, source: Source | No
     """
     end_with_launcher()
     device = choose_device(device_name(config, place))
-    join(place, device, config.processes, alone=config.parallel == "fsdp")
+    join(place, device, config.processes, alone=config.parallel == "fsdp" or config.cpu_offload)
     try:
         check_alike(_description(config, place))
         if not place.is_first:

@@ -117,6 +117,8 @@ def any_of_all(mine: bool) -> bool:
 
 def is_lost_connection(error: BaseException) -> bool:
     """Whether an error says that another process of the run ended, or cannot be reached."""
+    if isinstance(error, (RunFailed, ValueError, OSError)):
+        return False  # of pictures, whose server may use the same words
     words = str(error)
     return isinstance(error, dist.DistError) or any(
         sign in words for sign in ("gloo", "Connection closed by peer", "Connection reset by peer")

@@ -24,7 +24,7 @@ class ProcessSettings(core.Settings):
 
     join_seconds: float = Field(50, gt=0, description="for all processes to come, at the beginning")
     hang_seconds: float = Field(
-        600, gt=0, description="without a step, until the run ends and names who hangs"
+        600, gt=0, description="without progress, until the run ends and names who hangs"
     )
 
 

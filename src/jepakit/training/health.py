@@ -20,15 +20,17 @@ class NotFinite(RuntimeError):
 class Health:
     """Judges every step on the device; all processes come to the same verdict.
 
-    On a CPU the verdict is read at once. On a GPU reading would stall the queue, so the optimizer
-    is told (`found_inf`) to skip on the device, from the bad step on, and the host learns of it
-    one step later. The same message carries whether any process was asked to stop, and whether it
-    is time to save: spread networks are saved by all processes after the same step.
+    On a CPU, or where the optimizer runs there, the verdict is read at once. On a GPU reading would
+    stall the queue, so the optimizer is told (`found_inf`) to skip on the device, from the bad step
+    on, and the host learns of it one step later. The same message carries whether any process was
+    asked to stop, and whether it is time to save: spread networks are saved by all processes after
+    the same step.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         self.optimizer = optimizer
-        self.deferred = device.type == "cuda"
+        trained = optimizer.param_groups[0]["params"][0]
+        self.deferred = device.type == trained.device.type == "cuda"
         self.ever_bad = torch.zeros((), device=device)
         self.pending: tuple[int, Tensor, torch.cuda.Event] | None = None
         self.stop_agreed = self.save_agreed = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
@@ -57,18 +58,19 @@ def choose_plan(
     """`asked`, or by size: copies on every process as long as they leave room for activations.
 
     `state_bytes` is what parameters, gradients, moments and target network take on each process
-    when they are copied. Processes on CPUs share the memory of their machine.
+    when they are copied. Processes on CPUs share the memory of their machine. A process that has
+    joined no group keeps everything.
     """
-    if cpu_offload and (asked == "ddp" or (asked == "auto" and num_processes == 1)):
+    if cpu_offload and asked == "ddp":
         raise ValueError("cpu_offload=true spreads the networks over processes: set parallel=fsdp")
+    if not dist.is_initialized():
+        return Plan("ddp", "one process")
     if asked != "auto":
         return Plan(asked, "as asked", cpu_offload)
-    if num_processes == 1:
-        return Plan("ddp", "one process")
-    memory = all_memory(device) / (1 if device.type == "cuda" else num_processes)
-    needed = f"the state takes {state_bytes / GIB:.2f} of {memory / GIB:.1f} GiB of each process"
     if cpu_offload:
         return Plan("fsdp", "cpu_offload=true", cpu_offload)
+    memory = all_memory(device) / (1 if device.type == "cuda" else num_processes)
+    needed = f"the state takes {state_bytes / GIB:.2f} of {memory / GIB:.1f} GiB of each process"
     if state_bytes > SHARE_FOR_COPIES * memory:
         return Plan("fsdp", f"{needed}, more than {SHARE_FOR_COPIES:.0%}: it is spread")
     return Plan("ddp", f"{needed}, less than {SHARE_FOR_COPIES:.0%}: copies are faster")

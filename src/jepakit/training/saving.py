@@ -99,7 +99,10 @@ class ShardedSaver(Saver):
         if self.under_way is None:
             return []
         (step, done), self.under_way = self.under_way, None
-        reason = done.result()
+        try:
+            reason = done.result()
+        except RuntimeError as error:  # another process ended meanwhile
+            reason = str(error)
         return [NotSaved(step, reason)] if reason else []
 
     def _begin(self, step: int) -> tuple[Path, str]:

@@ -30,7 +30,7 @@ _STANDARD_ERROR = 2
 
 
 class Watchdog:
-    """Ends this process when no step ends for `limit` seconds; names the one that others wait for.
+    """Ends this process when it gets nowhere for `limit` seconds; names who the others wait for.
 
     Every process tells the others, several times per limit, at which step it is and what it does.
     When they stand still, it is who is furthest behind, or has fallen silent, that hangs: its stack
@@ -65,17 +65,15 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def at(self, step: int, phase: str) -> None:
-        """Tell where this process is."""
-        if step != self.place[0]:
-            self.since = time.monotonic()
-        self.place = (step, PHASES.index(phase))
+        """Tell where this process is, and that it lives."""
+        self.place, self.since = (step, PHASES.index(phase)), time.monotonic()
 
     def _watch(self) -> None:
-        step = -1
+        alive = -1.0
         last_resort = 1.5 * self.limit + 2 * self.pause + 3 * _SECONDS_FOR_AN_ANSWER
         while True:
-            if self.place[0] != step:
-                step = self.place[0]
+            if self.since != alive:
+                alive = self.since
                 faulthandler.dump_traceback_later(last_resort, exit=True, file=_STANDARD_ERROR)
             if self.stop.wait(self.pause):
                 return
@@ -96,7 +94,7 @@ class Watchdog:
     def _end(self) -> None:
         """Say what is known and leave: the main thread may never come back."""
         told, mine = self._culprits()
-        log.error("no step for %g s (processes.hang_seconds): %s", self.limit, told)
+        log.error("no progress for %g s (processes.hang_seconds): %s", self.limit, told)
         if mine:
             main = threading.main_thread().ident
             frame = sys._current_frames().get(main) if main is not None else None
