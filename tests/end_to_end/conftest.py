@@ -169,6 +169,12 @@ monitors:
 """
 
 
+@pytest.fixture(scope="session")
+def tiny_text() -> str:
+    """What the tiny config says."""
+    return TINY
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A config of 40 steps, two micro-batches each, that trains in seconds; its run is `run`."""

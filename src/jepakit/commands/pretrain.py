@@ -112,7 +112,7 @@ def _run(
             return 0
         if place.is_first:
             preflight(config, trainer, networks, console)
-        if trainer.step:
+        if trainer.step and place.is_first:
             log.info("continuing at step %d of %d", trainer.step, total)
         finished = trainer.run()
     if place.is_first:
