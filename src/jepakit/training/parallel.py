@@ -69,6 +69,8 @@ def choose_plan(
         return Plan(asked, "as asked", cpu_offload)
     if cpu_offload:
         return Plan("fsdp", "cpu_offload=true", cpu_offload)
+    if num_processes == 1:
+        return Plan("ddp", "one process")
     memory = all_memory(device) / (1 if device.type == "cuda" else num_processes)
     needed = f"the state takes {state_bytes / GIB:.2f} of {memory / GIB:.1f} GiB of each process"
     if state_bytes > SHARE_FOR_COPIES * memory:
