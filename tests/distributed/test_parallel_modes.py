@@ -247,5 +247,6 @@ def logged(run: Path) -> dict[tuple[str, str], float]:
     """What was logged about the learning; monitors of the process speak of what it saw itself."""
     rows = (run / "metrics.csv").read_text().splitlines()[1:]
     cells = [row.split(",") for row in rows]
-    other = ("throughput/", "masks/", "gradients/")
+    # With accumulation, parts of the loss are those of each process's last micro-batch.
+    other = ("throughput/", "masks/", "gradients/", "loss/")
     return {(c[0], c[2]): float(c[3]) for c in cells if not c[2].startswith(other)}
