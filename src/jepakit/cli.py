@@ -25,6 +25,8 @@ bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 data_commands = typer.Typer(help="Look at pictures before training on them.", no_args_is_help=True)
 app.add_typer(data_commands, name="data")
+checkpoint_commands = typer.Typer(help="Checkpoints of a run.", no_args_is_help=True)
+app.add_typer(checkpoint_commands, name="checkpoint")
 
 Config = Annotated[  # text, not a path: without a file the first word is a setting
     str | None, typer.Argument(help="YAML file; without one, settings are chosen for you")
@@ -318,6 +320,22 @@ def data_stats(
     from jepakit.commands.data_stats import data_stats as run
 
     raise typer.Exit(run(pictures, channels, values, split, num_pictures, out))
+
+
+@checkpoint_commands.command("merge")
+def checkpoint_merge(
+    source: Annotated[
+        Path, typer.Argument(help="a run folder, or one of its checkpoints", metavar="RUN")
+    ],
+    out: Annotated[Path, typer.Argument(help="a new file", metavar="OUT.safetensors")],
+    networks_only: Annotated[
+        bool, typer.Option("--networks-only", help="leave out the optimizer")
+    ] = False,
+) -> None:
+    """Write a checkpoint, also one that several processes wrote in parts, into a single file."""
+    from jepakit.commands.checkpoint import merge as run
+
+    raise typer.Exit(run(source, out, networks_only))
 
 
 @app.command()

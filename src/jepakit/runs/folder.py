@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
-from jepakit.core.files import held, write_text
+from jepakit.core.folder_lock import folder_held
 
 
 class RunFolder:
@@ -41,14 +36,5 @@ class RunFolder:
         """Hold the folder for one run; a second one is refused. A killed run lets go of it."""
         self.path.mkdir(parents=True, exist_ok=True)
         refusal = f"another run is writing into {self.path}: wait for it, or choose folder=NEW"
-        with held(self.path / ".lock", refusal):
-            record = {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "created": psutil.Process().create_time(),
-            }
-            write_text(self.holder, json.dumps(record))
-            try:
-                yield
-            finally:
-                self.holder.unlink(missing_ok=True)
+        with folder_held(self.path, refusal):
+            yield
