@@ -20,7 +20,8 @@ from rich.table import Table
 
 from jepakit.commands.bench_step import StepBench, resolve_without_pictures
 from jepakit.core.devices import choose_device, choose_precision, synchronise
-from jepakit.core.distributed import Place, join, leave
+from jepakit.core.distributed import Place, leave
+from jepakit.core.joining import ProcessSettings, join
 from jepakit.core.errors import RunFailed
 from jepakit.core.files import write_text
 from jepakit.launch.local import launch
@@ -127,7 +128,7 @@ def measure_here(config: Path | None, overrides: Sequence[str], steps: int, resu
     place = Place.from_environment()
     device = choose_device(os.environ.get("JEPAKIT_DEVICE", "auto"))
     resolved = resolve_without_pictures(config, overrides, [str(device)])
-    join(place, device)
+    join(place, device, ProcessSettings(), alone=False)
     try:
         precision = choose_precision(device, resolved.precision)
         networks = build_networks(resolved, 3, device)
