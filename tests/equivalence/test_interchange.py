@@ -170,7 +170,7 @@ def test_what_differs_is_not_put_in_place(tmp_path: Path, monkeypatch: pytest.Mo
 
     def broken(weights: object, path: Path, precision: str) -> dict[str, export.Reader]:
         (path / "half").write_text("written")
-        return {"somebody": lambda views: torch.zeros(len(views), 16, 192)}
+        return {"somebody": lambda views: torch.zeros(len(views), views.shape[-1] ** 2 // 256, 192)}
 
     monkeypatch.setitem(export._WRITERS, "huggingface", broken)
     with pytest.raises(RunFailed, match="differs, so nothing was written: somebody"):
