@@ -198,7 +198,7 @@ def evaluate(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            help="run folders, checkpoints, timm:MODEL; settings, e.g. num_test=1000",
+            help="run folders, checkpoints, hf:ORG/NAME, timm:MODEL; settings: num_test=1000",
             metavar="WHAT... [A.B=VALUE]...",
         ),
     ] = None,
@@ -223,6 +223,58 @@ def evaluate(
     from jepakit.commands.evaluate import evaluate as run
 
     raise typer.Exit(run(words or [], data, tasks, config, seeds, out))
+
+
+@app.command()
+def export(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="a run folder, a checkpoint, hf:ORG/NAME, timm:MODEL, a .pth.tar or .safetensors",
+            metavar="WHAT",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="the new file or folder", metavar="OUT", show_default=False)
+    ],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="huggingface, timm, meta, safetensors, onnx or torch-export"),
+    ] = "huggingface",
+    branch: Annotated[str, typer.Option("--branch", help="target or context")] = "target",
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="H[,W]", help="resample positions to it")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="of onnx: fp32, fp16, int8; prints what it costs")
+    ] = "fp32",
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="PICTURES", help="to compare on; default: the run's"),
+    ] = None,
+    licence: Annotated[str, typer.Option("--license", help="of the model card")] = "unknown",
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="ORG/NAME", help="publish on the Hub")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="publish for yourself")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what is there")] = False,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="of a model on the Hub")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="accept missing or unknown tensors")
+    ] = False,
+) -> None:
+    """Write weights for other libraries; they are read again and compared before it is done."""
+    from jepakit.commands.export import export_named as run
+
+    chosen = {
+        **{"branch": branch, "size": size, "precision": precision, "data": data},
+        **{"licence": licence, "push": push, "private": private, "overwrite": overwrite},
+        **{"revision": revision, "partial": partial},
+    }
+    raise typer.Exit(run(what, to, out, chosen))
 
 
 PICTURES = "a folder, .tar files, a table, hf:NAME, torchvision:NAME: as after --data"
@@ -426,6 +478,16 @@ def bench_evaluate() -> None:
     from jepakit.commands.bench_evaluate import bench_evaluate as run
 
     raise typer.Exit(run())
+
+
+@bench.command("interchange")
+def bench_interchange(
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the figures")] = None,
+) -> None:
+    """Weights of every form into every form, at every size: the largest difference of features."""
+    from jepakit.commands.bench_interchange import bench_interchange as run
+
+    raise typer.Exit(run(out))
 
 
 def _split(config: str | None, words: list[str] | None) -> tuple[Path | None, list[str]]:

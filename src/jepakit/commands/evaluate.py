@@ -72,7 +72,7 @@ def evaluate_named(
     """Open what the names stand for, and evaluate it."""
     if not names:
         raise ValueError(
-            "name what to evaluate: a run folder, a checkpoint, or timm:MODEL, "
+            "name what to evaluate: a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL, "
             "e.g. jepa evaluate runs/demo"
         )
     device = choose_device()

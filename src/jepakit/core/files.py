@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +86,13 @@ def told_if_full(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _umask() -> int:
+    """The process's own; reading it means setting it for a moment."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
 def flush_to_disk(path: Path) -> None:
     """Return only when the file's (or folder's) content is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -101,3 +109,30 @@ def sha256(path: Path) -> str:
         while chunk := file.read(1 << 22):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@contextmanager
+def folder_beside(final: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder beside `final` in which to prepare it, under its own name.
+
+    On success everything in it moves to where `final` is, on failure all is as it was.
+    `ValueError` if something is there already, unless it may be replaced.
+    """
+    if final.exists() and not overwrite:
+        raise ValueError(f"{final} is there already: choose another place, or add --overwrite")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    beside = final.with_name(f".{final.name}.{os.getpid()}.part")
+    old = beside.with_suffix(".old")
+    try:
+        beside.mkdir()
+        yield beside
+        if final.is_dir():
+            os.replace(final, old)
+        for path in sorted(beside.rglob("*"), reverse=True):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())  # some writers use 0600
+        for path in sorted(beside.iterdir()):
+            os.replace(path, final.parent / path.name)
+        flush_to_disk(final.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

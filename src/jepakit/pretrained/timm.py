@@ -20,6 +20,7 @@ from jepakit.models.backbone import Backbone
 # What a plain transformer of timm has; hierarchical and convolutional networks lack some of it.
 _PARTS = ("patch_embed", "blocks", "norm", "num_prefix_tokens", "embed_dim")
 _METHODS = ("forward_features", "forward_intermediates")
+_FOLDER = "local-dir:"
 # They read pooled tokens: not what `last_layers` gives.
 _CLASSIFIERS = ("head", "head_dist")
 _AFTER_TOKENS = ("fc_norm", "attn_pool", *_CLASSIFIERS)
@@ -46,6 +47,9 @@ class TimmBackbone(Backbone):
         self.model = model
         self.width = int(parts.embed_dim)
         self.depth = len(parts.blocks)
+        self.num_heads = (
+            int(getattr(getattr(parts.blocks[0], "attn", None), "num_heads", 0)) or None
+        )
         self.num_channels = num_channels
         self._num_prefix_tokens = int(parts.num_prefix_tokens)
 
@@ -78,15 +82,17 @@ def open_timm(
 ) -> tuple[TimmBackbone, Statistics, tuple[int, int]]:
     """The model, the normalisation that its weights expect, and its (height, width) in pixels.
 
-    `name` is timm's, e.g. `vit_small_patch16_224.augreg_in1k`, or `NAME@FILE` for weights in a
-    local .safetensors file or a checkpoint of tensors; no pickled code is run. Without
-    `pretrained` and without a file the weights are random. `size` asks for another size of view,
-    to which timm resamples the positions. Raises `ValueError` if timm is not installed, does not
-    know the model, or its weights cannot be had.
+    `name` is timm's, e.g. `vit_small_patch16_224.augreg_in1k`, `local-dir:FOLDER` for a folder
+    with a `config.json` of timm's, or `NAME@FILE` for weights in a local .safetensors file or a
+    checkpoint of tensors; no pickled code is run. Without `pretrained` and without a file the
+    weights are random. `size` asks for another size of view, to which timm resamples the
+    positions. Raises `ValueError` if timm is not installed, does not know the model, or its
+    weights cannot be had.
     """
     name, _, file = name.partition("@")
     timm = _import_timm()
-    _check_name(timm, name)
+    if not name.startswith(_FOLDER):
+        _check_name(timm, name)
     options: dict[str, Any] = {} if size is None else {"img_size": size}
     if file:
         model = _create_from(timm, name, Path(file).expanduser(), options)
@@ -125,6 +131,9 @@ def _create(timm: Any, name: str, pretrained: bool, options: Mapping[str, Any]) 
         reason = " ".join(str(error).split())[:200]
         if not pretrained:
             raise ValueError(f"timm cannot make {name}: {reason}") from None
+        if name.startswith(_FOLDER):
+            folder = name.removeprefix(_FOLDER)
+            raise ValueError(f"{folder} holds other weights than it says: {reason}") from None
         raise ValueError(
             f"the weights of {name} cannot be downloaded ({reason}): download its .safetensors "
             f"file where there is a connection, and give timm:{name}@FILE.safetensors"

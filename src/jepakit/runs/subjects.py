@@ -11,16 +11,15 @@ from typing import Literal
 import torch
 
 from jepakit.core.devices import choose_precision
-from jepakit.data.normalization import Normalizer
 from jepakit.evaluation.subject import Subject
 from jepakit.models import Encoder
 from jepakit.models.backbone import Backbone
 from jepakit.pretrained.timm import open_timm
 from jepakit.runs.config import RunConfig
-from jepakit.runs.trained import Trained, open_trained
+from jepakit.runs.loaded import Loaded
+from jepakit.runs.weights import TIMM, load_weights
 
 WhichEncoder = Literal["target", "context", "both"]
-TIMM = "timm:"
 
 
 @dataclass(frozen=True)
@@ -35,72 +34,53 @@ class Candidate:
 
 
 def open_candidates(name: str, device: torch.device, which: WhichEncoder) -> list[Candidate]:
-    """The candidates that a name stands for.
-
-    `timm:MODEL` (`timm:MODEL@FILE` with weights of your own), a run folder, one of its checkpoint
-    folders, or a `.pth.tar` of the reference beside its `params-ijepa.yaml`. Raises `ValueError`.
-    """
-    if name.startswith(TIMM):
-        return [_of_timm(name, device)]
-    trained = open_trained(Path(name), device)
-    encoders = _encoders(trained, which)
-    shown = Path(name).name if Path(name).name != "." else Path(name).resolve().name
-    return [_of_run(trained, encoder, f"{shown} ({word})") for word, encoder in encoders.items()]
+    """The candidates that a name stands for, whatever `load_weights` takes. Raises `ValueError`."""
+    loaded = load_weights(name, device, "context" if which == "context" else "target")
+    encoders = _encoders(loaded, which)
+    shown = name if ":" in name else Path(name).resolve().name
+    return [_candidate(loaded, encoder, f"{shown}{word}") for word, encoder in encoders.items()]
 
 
-def _encoders(trained: Trained, which: WhichEncoder) -> dict[str, Encoder]:
-    target = trained.objective.kept_encoder()
-    context = getattr(trained.objective, "context_encoder", target)
-    assert isinstance(context, Encoder)
-    named = {"target encoder": target, "context encoder": context}
-    return named if which == "both" else {f"{which} encoder": named[f"{which} encoder"]}
+def _encoders(loaded: Loaded, which: WhichEncoder) -> dict[str, Backbone]:
+    """What is asked for, by the words that follow its name."""
+    both = (loaded.target_encoder, loaded.context_encoder)
+    if which == "both" and both[0] is not None and both[1] is not None:
+        return {" (target encoder)": both[0], " (context encoder)": both[1]}
+    return {f" ({loaded.branch} encoder)" if loaded.branch else "": loaded.encoder}
 
 
-def _of_run(trained: Trained, encoder: Encoder, name: str) -> Candidate:
+def _candidate(loaded: Loaded, encoder: Backbone, name: str) -> Candidate:
+    trained = loaded.trained
+    device = loaded.normalise.scale.device
     subject = Subject(
         name=name,
         backbone=encoder,
-        normalise=trained.normalise,
-        size=trained.config.data.view.size,
-        fingerprint=fingerprint_of(encoder, trained.normalise),
-        device=trained.device,
-        precision=choose_precision(trained.device, trained.config.precision),
-    )
-    return Candidate(
-        subject,
-        lambda: _with(subject, trained.untrained().objective.kept_encoder()),
-        trained.folder.path,
-        trained.config,
-        trained.step,
-    )
-
-
-def _of_timm(name: str, device: torch.device) -> Candidate:
-    model = name.removeprefix(TIMM)
-    backbone, statistics, size = open_timm(model, pretrained=True)
-    normalise = Normalizer(statistics).to(device)
-    subject = Subject(
-        name=name,
-        backbone=backbone.to(device),
-        normalise=normalise,
-        size=size,
-        fingerprint=fingerprint_of(backbone, normalise),
+        normalise=loaded.normalise,
+        size=loaded.size,
+        fingerprint=fingerprint_of(encoder, loaded.normalise),
         device=device,
-        precision=choose_precision(device, "auto"),
+        precision=choose_precision(device, trained.config.precision if trained else "auto"),
     )
 
     def untrained() -> Subject:
-        torch.manual_seed(0)
-        fresh = open_timm(model.partition("@")[0], pretrained=False)[0]
-        return _with(subject, fresh.to(device))
+        backbone = untrained_encoder(loaded).to(device)
+        fingerprint = fingerprint_of(backbone, subject.normalise)
+        return replace(subject, name="random encoder", backbone=backbone, fingerprint=fingerprint)
 
-    return Candidate(subject, untrained)
+    if trained is None:
+        return Candidate(subject, untrained)
+    return Candidate(subject, untrained, trained.folder.path, trained.config, trained.step)
 
 
-def _with(subject: Subject, backbone: Backbone) -> Subject:
-    """The untrained twin: the same in all but its weights."""
-    fingerprint = fingerprint_of(backbone, subject.normalise)
-    return replace(subject, name="random encoder", backbone=backbone, fingerprint=fingerprint)
+def untrained_encoder(loaded: Loaded) -> Backbone:
+    """The same network as it was before it learned anything."""
+    if loaded.trained is not None:
+        return loaded.trained.untrained().objective.kept_encoder()
+    torch.manual_seed(0)
+    if loaded.description is not None:
+        description = loaded.description
+        return Encoder(description.encoder, description.num_channels, description.size)
+    return open_timm(loaded.name.removeprefix(TIMM).partition("@")[0], pretrained=False)[0]
 
 
 def fingerprint_of(backbone: torch.nn.Module, normalise: torch.nn.Module) -> str:

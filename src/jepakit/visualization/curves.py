@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -40,6 +41,12 @@ class Drawing:
     title: str
     svg: str
     words: str
+
+    def standalone(self) -> str:
+        """The drawing as a file of its own, where no page gives it colours."""
+        svg = self.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+        svg = svg.replace('font-family="inherit"', 'font-family="sans-serif"')
+        return re.sub(r"var\(--[^,)]+,([^)]+)\)", r"\1", svg)
 
 
 PANELS = (

@@ -1,0 +1,142 @@
+"""The README of a published model, filled from its run: data, recipe, scores, curves, licence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jepakit.core.files import write_text
+from jepakit.evaluation.comparison import Comparison
+from jepakit.pretrained.companions import main_network
+from jepakit.pretrained.hub import is_hub_name
+from jepakit.pretrained.weights import PREDICTOR, Weights
+from jepakit.runs.loaded import Loaded
+from jepakit.runs.trained import Trained
+from jepakit.runs.yaml_file import as_yaml
+from jepakit.version import __version__
+from jepakit.visualization.curves import PANELS, draw_curves, read_metrics
+
+_PANELS = ("Loss", "Online probes", "Effective rank of the features")
+_PAPER = "https://arxiv.org/abs/2301.08243"
+
+
+def write_card(loaded: Loaded, weights: Weights, folder: Path, licence: str, name: str) -> None:
+    """Write `README.md`, and `curves-….svg` and `config.yaml` if the weights come from a run.
+
+    `name` is what `from_pretrained` takes: `ORG/NAME`, or a path. Of paths on this machine only
+    the last part is told.
+    """
+    parts = [
+        _front_matter(licence),
+        f"# {Path(name).name}",
+        _what(loaded, weights),
+        _use(name, weights),
+    ]
+    if loaded.trained is not None:
+        parts += [_data(loaded.trained), _recipe(loaded.trained)]
+        parts += [_scores(loaded.trained), _curves(loaded.trained, folder)]
+        write_text(
+            folder / "config.yaml", as_yaml(_public(loaded.trained.config.model_dump(mode="json")))
+        )
+    parts.append(f"Written by jepakit {__version__}. Licence: {licence}.")
+    write_text(folder / "README.md", "\n\n".join(part for part in parts if part) + "\n")
+
+
+def _front_matter(licence: str) -> str:
+    content = {
+        "library_name": "transformers",
+        "pipeline_tag": "image-feature-extraction",
+        "license": licence,
+        "tags": ["i-jepa", "self-supervised", "vision", "jepakit"],
+    }
+    return f"---\n{as_yaml(content).strip()}\n---"
+
+
+def _what(loaded: Loaded, weights: Weights) -> str:
+    description, size = weights.description, weights.description.encoder.resolved()
+    main, height, width = main_network(weights), *description.size
+    beside = [n.replace("_", " ") for n in weights.networks if n != main]
+    also = f" The {' and the '.join(beside)} lie beside it as safetensors." if beside else ""
+    return (
+        f"A vision transformer that learned from pictures alone ([I-JEPA]({_PAPER})): width "
+        f"{size.width}, depth {size.depth}, {size.num_heads} heads, patch "
+        f"{description.encoder.patch}, {height} x {width} pixels, {description.num_channels} "
+        f"channels. `model.safetensors` holds the **{main.replace('_', ' ')}**.{also}"
+    )
+
+
+def _use(name: str, weights: Weights) -> str:
+    predictor = "  # with the predictor: model.predict" if PREDICTOR in weights.networks else ""
+    return (
+        "## Use\n\n```python\n"
+        "from transformers import AutoImageProcessor, AutoModel\n\n"
+        f'processor = AutoImageProcessor.from_pretrained("{name}")\n'
+        f'model = AutoModel.from_pretrained("{name}")\n'
+        'tokens = model(**processor(picture, return_tensors="pt")).last_hidden_state\n'
+        "features = tokens.mean(dim=1)  # as the paper evaluates it\n"
+        "```\n\n```python\n"
+        "import jepakit\n\n"
+        f'model = jepakit.load("{"hf:" if is_hub_name(name) else ""}{name}"){predictor}\n'
+        "```"
+    )
+
+
+def _data(trained: Trained) -> str:
+    data = trained.config.data
+    content = {
+        "source": _public(data.source.model_dump(mode="json", exclude_none=True)),
+        "normalization": trained.normalise.statistics.model_dump(mode="json"),
+    }
+    return f"## Data\n\n```yaml\n{as_yaml(content).strip()}\n```"
+
+
+def _public(content: Any) -> Any:
+    """The same without the names of folders on this machine."""
+    if isinstance(content, dict):
+        return {name: _public(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_public(value) for value in content]
+    if isinstance(content, str) and content.startswith(("/", "~")):
+        return Path(content).name
+    return content
+
+
+def _recipe(trained: Trained) -> str:
+    config = trained.config
+    rows = {
+        "optimizer steps": trained.step if trained.step is not None else "not known",
+        "epochs": f"{config.optimization.epochs:g}",
+        "batch": config.batch.size,
+        "learning rate": f"{config.optimization.lr:g}",
+        "target encoder (EMA)": " to ".join(f"{value:g}" for value in config.objective.ema),
+        "predictor": f"width {config.predictor.width}, depth {config.predictor.depth}",
+        "masks": config.masking.kind,
+        "seed": config.seed,
+    }
+    lines = [f"| {name} | {value} |" for name, value in rows.items()]
+    head = "## Recipe\n\nAll settings: `config.yaml`.\n\n| | |\n|---|---|\n"
+    return head + "\n".join(lines)
+
+
+def _scores(trained: Trained) -> str:
+    if not trained.folder.scores.is_file():
+        return ""
+    comparison = Comparison.load(trained.folder.scores)
+    columns = comparison.columns
+    lines = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    for row, scores in comparison.scores.items():
+        cells = [str(scores[column]) if column in scores else "" for column in columns]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return f"## Scores\n\n{comparison.caption()}\n\n" + "\n".join(lines)
+
+
+def _curves(trained: Trained, folder: Path) -> str:
+    if not trained.folder.metrics.is_file():
+        return ""
+    panels = [panel for panel in PANELS if panel.title in _PANELS]
+    lines = []
+    for drawing in draw_curves(read_metrics(trained.folder.metrics), panels, others=False):
+        file = f"curves-{drawing.title.lower().replace(' ', '-')}.svg"
+        write_text(folder / file, drawing.standalone())
+        lines.append(f"![{drawing.words}]({file})")
+    return "## Curves\n\n" + "\n".join(lines) if lines else ""

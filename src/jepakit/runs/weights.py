@@ -1,0 +1,221 @@
+"""One door for weights: what a name stands for becomes networks and a report of what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from jepakit.data.normalization import Normalizer
+from jepakit.models import Encoder
+from jepakit.pretrained.architecture import Known, describe
+from jepakit.pretrained.hub import HUB, fetch, is_hub_name
+from jepakit.pretrained.huggingface import is_huggingface, read_huggingface
+from jepakit.pretrained.meta import read_meta
+from jepakit.pretrained.plain import read_plain
+from jepakit.pretrained.timm import open_timm
+from jepakit.pretrained.timm_folder import is_ours, is_timm, read_timm_folder
+from jepakit.pretrained.weights import (
+    CONTEXT,
+    ENCODER,
+    Branch,
+    Description,
+    Weights,
+    build,
+)
+from jepakit.runs.loaded import Loaded, LoadReport
+from jepakit.runs.trained import REFERENCE_PARAMS, Trained, open_trained
+
+TIMM, META = "timm:", "meta:"
+_NUM_SHOWN = 5  # names of tensors in a sentence
+
+
+def load_weights(
+    name: str,
+    device: torch.device,
+    branch: Branch = "target",
+    revision: str | None = None,
+    partial: bool = False,
+) -> Loaded:
+    """The networks that a name stands for. Raises `ValueError` with one sentence.
+
+    A run folder or one of its checkpoint folders; a `.pth.tar` of the reference (also `meta:PATH`;
+    its architecture is inferred, or described by `PATH@CONFIG.yaml`); a folder of Hugging Face's
+    `IJepaModel` or of timm, or `hf:ORG/NAME[@REVISION]`; `timm:MODEL` or `timm:MODEL@FILE`; a
+    safetensors file. Where only the context encoder is there, it is given, and the report says so.
+    With `partial`, tensors may be missing (they are then random) or left over.
+    """
+    if name.startswith(TIMM) and not Path(name.removeprefix(TIMM)).is_dir():
+        return _from_timm(name, device)
+    path = Path(name.removeprefix(META).removeprefix(TIMM)).expanduser()
+    if not name.startswith(HUB) and _is_run(path):
+        return _from_trained(name, open_trained(path, device), branch)
+    weights, source = _read(name, path, revision)
+    if weights is None:  # a network of timm that is not built like ours
+        return _from_timm(f"{TIMM}local-dir:{source}", device)
+    return _chosen(name, weights, device, branch, partial)
+
+
+def _is_run(path: Path) -> bool:
+    """A folder of ours, or a file of the reference with a description."""
+    if path.is_dir():
+        return not (is_huggingface(path) or is_timm(path))
+    if path.parent.name == "checkpoints" and path.name.startswith("step-"):
+        return True
+    described = "@" in path.name and not path.exists()
+    return described or (path.is_file() and _is_pickled(path) and _described(path))
+
+
+def _is_pickled(path: Path) -> bool:
+    return path.suffix != ".safetensors"
+
+
+def _described(path: Path) -> bool:
+    return (path.parent / REFERENCE_PARAMS).is_file()
+
+
+def _read(name: str, path: Path, revision: str | None) -> tuple[Weights | None, Path]:
+    if name.startswith(HUB):
+        path = fetch(name.removeprefix(HUB), revision)
+    elif not path.exists():
+        raise ValueError(_nothing_there(name, path))
+    elif path.name == "model.safetensors" and (path.parent / "config.json").is_file():
+        path = path.parent
+    if path.is_file():
+        return (read_meta if _is_pickled(path) else read_plain)(path), path
+    if is_timm(path):
+        return read_timm_folder(path), path
+    if not is_huggingface(path):
+        raise ValueError(f"{name} has no config.json of an IJepaModel: it is no model of I-JEPA")
+    return read_huggingface(path, name.removeprefix(HUB)), path
+
+
+def _nothing_there(name: str, path: Path) -> str:
+    kinds = "a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL"
+    if is_hub_name(name) and not path.parent.exists():
+        return f"there is no {path}: give {kinds} (did you mean hf:{name}?)"
+    return f"there is no {path}: give {kinds}"
+
+
+def _chosen(
+    name: str, weights: Weights, device: torch.device, branch: Branch, partial: bool
+) -> Loaded:
+    lacking = [n.replace("_", " ") for n in weights.missing]
+    if lacking and not partial:
+        raise ValueError(
+            f"{name} lacks the {' and the '.join(lacking)}: to load what there is, ask for a "
+            "partial load"
+        )
+    if weights.unused and not partial:
+        raise ValueError(
+            f"{name} holds tensors that belong to no I-JEPA ({_some(weights.unused)}): to leave "
+            "them out, ask for a partial load"
+        )
+    networks = build(weights, name, partial)
+    encoder, found, remark = _branch_of(networks.named(), branch, name)
+    remarks = (remark, weights.remark)
+    normalise = Normalizer(weights.description.normalization).to(device)
+    for network in networks.named().values():
+        network.to(device)
+    sentence = _sentence(name, found, remarks, weights, networks.missing)
+    unused = (*weights.unused, *networks.unknown, *weights.beside)
+    used = tuple(tensor for tensor in weights.used if tensor not in networks.unknown)
+    return Loaded(
+        name=name,
+        encoder=encoder,
+        context_encoder=networks.context_encoder,
+        target_encoder=networks.target_encoder,
+        predictor=networks.predictor,
+        branch=found,
+        normalise=normalise,
+        size=weights.description.size,
+        report=LoadReport(used, unused, networks.missing, sentence),
+        description=weights.description,
+    )
+
+
+def _branch_of(
+    networks: Mapping[str, nn.Module], asked: Branch, name: str
+) -> tuple[Encoder, Branch | None, str]:
+    """(the encoder, which branch it is, a remark if it is not the one that was asked for)."""
+    remark = ""
+    found: Branch | None = asked
+    key = f"{asked}_encoder"
+    if key not in networks and ENCODER in networks:
+        key, found = ENCODER, None
+    elif key not in networks and asked == "target" and CONTEXT in networks:
+        key, found = CONTEXT, "context"
+        remark = "it holds no target encoder, which the paper evaluates"
+    if key not in networks:
+        raise ValueError(f"{name} holds no {asked} encoder: ask for another branch")
+    encoder = networks[key]
+    assert isinstance(encoder, Encoder)
+    return encoder, found, remark
+
+
+def _sentence(
+    name: str,
+    branch: Branch | None,
+    remarks: Sequence[str],
+    weights: Weights,
+    missing: Sequence[str],
+) -> str:
+    which = f"the {branch} encoder" if branch else "its one encoder"
+    parts = [f"{name}: {which}", *(remark for remark in remarks if remark)]
+    parts.append(f"{len(weights.used)} tensors used")
+    unused = (*weights.unused, *weights.beside)
+    parts += [f"unused: {_some(unused)}"] if unused else []
+    parts += [f"missing, so random: {_some(missing)}"] if missing else []
+    return "; ".join(parts)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NUM_SHOWN
+    return ", ".join(names[:_NUM_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _from_timm(name: str, device: torch.device) -> Loaded:
+    backbone, statistics, size = open_timm(name.removeprefix(TIMM))
+    state = backbone.model.state_dict()
+    if is_ours(state):
+        known = Known(backbone.num_heads, size, statistics)
+        main = CONTEXT if "ijepa" in name else ENCODER
+        weights = Weights({main: state}, describe({main: state}, name, known), tuple(state))
+        return _chosen(name, weights, device, "target", partial=False)
+    sentence = f"{name}: one encoder of timm; {len(state)} tensors used"
+    report = LoadReport(tuple(state), (), (), sentence)
+    normalise = Normalizer(statistics).to(device)
+    return Loaded(name, backbone.to(device), None, None, None, None, normalise, size, report)
+
+
+def _from_trained(name: str, trained: Trained, branch: Branch) -> Loaded:
+    objective: nn.Module = trained.objective
+    target = trained.objective.kept_encoder()
+    context = getattr(objective, "context_encoder", None)
+    encoder = target if branch == "target" else context
+    if encoder is None:
+        raise ValueError(f"{name} has no context encoder: ask for branch='target'")
+    config, used = trained.config, tuple(objective.state_dict())
+    description = Description(
+        encoder=config.encoder,
+        predictor=config.predictor,
+        num_channels=target.num_channels,
+        size=config.data.view.size,
+        normalization=trained.normalise.statistics,
+    )
+    sentence = f"{name}: the {branch} encoder; {len(used)} tensors used"
+    return Loaded(
+        name=name,
+        encoder=encoder,
+        context_encoder=context,
+        target_encoder=target,
+        predictor=getattr(objective, "predictor", None),
+        branch=branch,
+        normalise=trained.normalise,
+        size=config.data.view.size,
+        report=LoadReport(used, (), (), sentence),
+        trained=trained,
+        description=description,
+    )
