@@ -21,9 +21,9 @@ from rich.table import Table
 from jepakit.commands.bench_step import StepBench, resolve_without_pictures
 from jepakit.core.devices import choose_device, choose_precision, synchronise
 from jepakit.core.distributed import Place, leave
-from jepakit.core.joining import ProcessSettings, join
 from jepakit.core.errors import RunFailed
 from jepakit.core.files import write_text
+from jepakit.core.joining import ProcessSettings, join
 from jepakit.launch.local import launch
 from jepakit.runs.networks import build_networks
 from jepakit.training.parallel import parallelise

@@ -79,10 +79,8 @@ def build(weights: Weights, where: str, partial: bool = False) -> Networks:
         missing += [f"{name}.{key}" for key in here.keys() - state.keys()]
         unknown += [f"{name}.{key}" for key in state.keys() - here.keys()]
         given = {key: t.float() for key, t in state.items() if key in here}
-        if partial:
-            differences = compare_shapes({k: t for k, t in here.items() if k in given}, given)
-        else:
-            differences = compare_shapes(here, state)
+        wanted = {k: t for k, t in here.items() if k in given} if partial else here
+        differences = compare_shapes(_shapes(wanted), _shapes(given if partial else state))
         if differences:
             raise ValueError(
                 f"{where} does not hold a whole {name.replace('_', ' ')} (to load what there is, "
@@ -99,3 +97,7 @@ def _empty(name: str, description: Description) -> nn.Module:
         return encoder
     assert description.predictor is not None
     return Predictor(description.predictor, encoder)
+
+
+def _shapes(state: StateDict) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
