@@ -121,7 +121,8 @@ def _check_name(timm: Any, name: str) -> None:
 
 
 def _create(timm: Any, name: str, pretrained: bool, options: Mapping[str, Any]) -> Any:
-    from_hub = pretrained and bool(timm.get_pretrained_cfg(name).hf_hub_id)
+    known = timm.get_pretrained_cfg(name)  # None: a folder, or a model that nobody trained
+    from_hub = pretrained and known is not None and bool(known.hf_hub_id)
     try:
         with hub_offline() if from_hub and not hub_has_network() else nullcontext():
             return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)

@@ -51,7 +51,7 @@ def test_seeds_reach_what_draws_at_random() -> None:
     tuned = picture_evaluation("low_shot_fine_tune", SETTINGS, 5)
     assert isinstance(tuned, FineTuning)
     assert tuned.settings.seed == 5
-    assert tuned.settings.lr == 3e-5
+    assert tuned.settings.head == "probe"  # the settings for few labels
 
 
 def test_no_more_neighbours_than_pictures() -> None:
