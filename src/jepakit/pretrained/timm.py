@@ -129,6 +129,9 @@ def _create(timm: Any, name: str, pretrained: bool, options: Mapping[str, Any]) 
         reason = " ".join(str(error).split())[:200]
         if not pretrained:
             raise ValueError(f"timm cannot make {name}: {reason}") from None
+        if name.startswith(_FOLDER):
+            folder = name.removeprefix(_FOLDER)
+            raise ValueError(f"{folder} holds other weights than it says: {reason}") from None
         raise ValueError(
             f"the weights of {name} cannot be downloaded ({reason}): download its .safetensors "
             f"file where there is a connection, and give timm:{name}@FILE.safetensors"

@@ -70,8 +70,12 @@ def build(weights: Weights, where: str, partial: bool = False) -> Networks:
     missing, unknown = list(weights.missing), []
     description = weights.description
     for name, state in weights.networks.items():
-        network = _empty(name, description)
+        with torch.device("meta"):  # no time is spent on values that are replaced at once
+            network = _empty(name, description)
         here = network.state_dict()
+        if here.keys() - state.keys():
+            torch.manual_seed(0)
+            network = _empty(name, description)
         missing += [f"{name}.{key}" for key in here.keys() - state.keys()]
         unknown += [f"{name}.{key}" for key in state.keys() - here.keys()]
         given = {key: t.float() for key, t in state.items() if key in here}
@@ -84,13 +88,12 @@ def build(weights: Weights, where: str, partial: bool = False) -> Networks:
                 f"{where} does not hold a whole {name.replace('_', ' ')} (to load what there is, "
                 "ask for a partial load):\n  " + "\n  ".join(differences)
             )
-        network.load_state_dict(given, strict=False)
+        network.load_state_dict(given, strict=False, assign=True)
         built[name] = network.eval()
     return Networks(**built, missing=tuple(missing), unknown=tuple(unknown))  # type: ignore[arg-type]
 
 
 def _empty(name: str, description: Description) -> nn.Module:
-    torch.manual_seed(0)
     encoder = Encoder(description.encoder, description.num_channels, description.size)
     if name != PREDICTOR:
         return encoder
