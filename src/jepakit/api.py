@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -20,7 +20,12 @@ from jepakit.evaluation.comparison import Comparison
 from jepakit.runs.automatic import choose
 from jepakit.runs.config import RunConfig, flat
 from jepakit.runs.evaluation_settings import EvaluationSettings
+from jepakit.runs.model import Model, open_model
+from jepakit.runs.prediction import Prediction
+from jepakit.runs.weights import Branch
 from jepakit.runs.yaml_file import check, merged
+
+__all__ = ["Model", "Prediction", "evaluate", "load", "pretrain"]
 
 
 def pretrain(
@@ -37,7 +42,7 @@ def pretrain(
     and the others are chosen for these pictures and the device. Returns the run's folder, which
     `evaluate` takes. Raises `ValueError`, and `RunFailed` if the run stopped.
 
-    >>> pretrain(np.load("crops.npy"), folder="runs/crops", optimization={"epochs": 50})
+    >>> pretrain(np.load("crops.npy"), optimization={"epochs": 50})  # doctest: +SKIP
     """
     given = pictures
     if not isinstance(given, str | Path | Source):
@@ -52,6 +57,30 @@ def pretrain(
     if train(config, Place(), console, source):
         raise RunFailed(f"stopped and saved in {config.folder}: the same call continues")
     return config.folder
+
+
+def load(
+    name: str | Path,
+    device: str = "auto",
+    branch: Branch = "target",
+    *,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    revision: str | None = None,
+    partial: bool = False,
+) -> Model:
+    """A trained encoder, and its predictor if it is there, ready for pictures of any kind.
+
+    `name` is a run folder, one of its checkpoints, or what else commands take: `meta:FILE.pth.tar`,
+    `hf:NAME` (pinned by `revision`), `timm:MODEL`, a `.safetensors` file. `branch` chooses between
+    the target encoder, which the paper evaluates, and the context encoder. `precision` "auto" is
+    bf16 where the device multiplies it; "fp32" compares to the last digit. Files of which not every
+    tensor fits are refused unless `partial`. Raises `ValueError` with one sentence.
+
+    >>> model = load("runs/my-run", device="cpu")
+    >>> model.features(["pictures/cat.png", "pictures/dog.png"]).shape
+    (2, 32)
+    """
+    return open_model(str(name), device, branch, precision, revision, partial)
 
 
 def evaluate(
@@ -69,7 +98,9 @@ def evaluate(
     the command (`num_test=1000`, `linear={"l2": [0.01]}`). The result's `scores[row][column]` have
     `value`, `low` and `high`. Nothing is written but the cache in `out`. Raises `ValueError`.
 
-    >>> evaluate("runs/demo", tasks=["linear"]).value("random encoder", "mean/linear")
+    >>> found = evaluate("runs/my-run", "pictures/classes", tasks=["linear"])
+    >>> found.value("raw pixels", "linear")
+    1.0
     """
     names = [str(name) for name in ([what] if isinstance(what, str | Path) else what)]
     chosen = check(EvaluationSettings, {"tasks": list(tasks), **settings})

@@ -290,6 +290,86 @@ NumWorkers = Annotated[
 ]
 
 
+ModelName = Annotated[
+    str,
+    typer.Argument(help="a run folder, a checkpoint, timm:MODEL, …", metavar="MODEL"),
+]
+Branch = Annotated[str, typer.Option("--branch", help="of an I-JEPA: target or context")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16")]
+SeenSize = Annotated[
+    int | None, typer.Option("--size", help="of what is seen, in pixels; else the training's")
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="pictures encoded at once", min=1)]
+Loaders = Annotated[
+    int | None, typer.Option("--workers", help="processes that load pictures; else one per core")
+]
+
+
+@app.command()
+def features(
+    model: ModelName,
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="a .parquet, .npy or .safetensors file")
+    ] = None,
+    layers: Annotated[
+        str, typer.Option("--layers", help="which, side by side: from 0, or back from -1")
+    ] = "-1",
+    pool: Annotated[
+        str, typer.Option("--pool", help="mean, max, or none: the tokens themselves")
+    ] = "mean",
+    half: Annotated[bool, typer.Option("--half", help="write 16 bits per number")] = False,
+    size: SeenSize = None,
+    branch: Branch = "target",
+    precision: Precision = "auto",
+    split: Split = None,
+    values: Values = None,
+    batch_size: BatchSize = 256,
+    num_workers: Loaders = None,
+    devices: Devices = None,
+) -> None:
+    """Write the features of all pictures into one file; the same command continues."""
+    from jepakit.commands.features import features as run
+
+    asked = {
+        **{"model": model, "data": data, "out": out, "layers": layers, "pool": pool, "half": half},
+        **{"size": size, "branch": branch, "precision": precision, "split": split},
+        **{"values": values, "batch_size": batch_size, "num_workers": num_workers},
+    }
+    raise typer.Exit(run(asked, devices or []))
+
+
+@app.command()
+def search(
+    model: ModelName,
+    data: Data = None,
+    queries: Annotated[
+        list[str] | None, typer.Option("--query", help="a picture's file; repeatable")
+    ] = None,
+    num: Annotated[int, typer.Option("--num", help="pictures to find", min=1)] = 12,
+    out: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("search.html"),
+    engine: Annotated[
+        str, typer.Option("--engine", help="faiss, exact, or auto: faiss if it is installed")
+    ] = "auto",
+    branch: Branch = "target",
+    precision: Precision = "auto",
+    split: Split = None,
+    values: Values = None,
+    batch_size: BatchSize = 256,
+    num_workers: Loaders = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+) -> None:
+    """Find the pictures that are nearest to a query; features are made once and kept."""
+    from jepakit.commands.search import search as run
+
+    asked = {
+        **{"model": model, "data": data, "out": out, "num": num, "engine": engine},
+        **{"branch": branch, "precision": precision, "split": split, "values": values},
+        **{"batch_size": batch_size, "num_workers": num_workers},
+    }
+    raise typer.Exit(run(asked, queries or [], device))
+
+
 @app.command()
 def pack(
     pictures: Annotated[str | None, typer.Argument(help=PICTURES, metavar="PICTURES")] = None,

@@ -24,8 +24,9 @@ FLOORS = {
     "commands": 5,
     "api": 6,
     "cli": 6,
+    "sklearn": 7,
     "__main__": 7,
-    "__init__": 7,  # what Python users import, when they ask for it
+    "__init__": 8,  # what Python users import, when they ask for it
 }
 FIRST_FLOOR_THAT_KNOWS_VARIANTS = 4
 # Below that floor, monitors alone name variants: each looks at methods that it knows.

@@ -53,6 +53,10 @@ class CountedWork:
             left = (now - self._first[0]) / max(done - self._first[1], 1) * (total - done)
             self.tell(f"{self._name}: {done} of {total} {self._unit}, about {in_words(left)} left")
 
+    def obey(self, done: int, total: int) -> None:
+        """Say nothing of what is done; only look whether to stop."""
+        self._obey()
+
     def tell(self, line: str) -> None:
         """A line about what is done."""
         self._obey()

@@ -18,7 +18,12 @@ from jepakit.evaluation.linear_probe import LinearProbe
 from jepakit.evaluation.linear_sweep import LinearSweep
 
 try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.base import (
+        BaseEstimator,
+        ClassifierMixin,
+        ClassNamePrefixFeaturesOutMixin,
+        TransformerMixin,
+    )
     from sklearn.linear_model import LogisticRegression
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
@@ -180,6 +185,37 @@ class LinearSweepProbe(_LinearModel):
 
     def _scores(self, values: Tensor) -> Tensor:
         return self.head_.scores(values)
+
+
+class PictureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Features of pictures, which are no table: nothing is learned, and nothing is validated."""
+
+    def fit(self, X: Any, y: Any = None) -> PictureTransformer:
+        """Look at the settings; the pictures are not looked at."""
+        self._n_features_out = self._width()
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features (num_samples x num_features) of the pictures."""
+        self._n_features_out = self._width()
+        return self._features(X)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit, tags.no_validation = False, True
+        tags.input_tags.two_d_array, tags.input_tags.string = False, True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    @abstractmethod
+    def _width(self) -> int:
+        """Number of features."""
+
+    @abstractmethod
+    def _features(self, X: Any) -> np.ndarray: ...
 
 
 def fit_scikit_learn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from jepakit.core.files import write_text
 from jepakit.data.views import RandomView, RepeatableView
 from jepakit.evaluation.evaluation import Features
-from jepakit.evaluation.features import evaluating, pooled_layers
+from jepakit.evaluation.features import Reading, evaluating
 from jepakit.evaluation.picture_evaluation import Tell
 from jepakit.evaluation.subject import Pictures, Subject
 
@@ -29,15 +30,20 @@ Rows = Iterator[tuple[Float[Tensor, "B D"], Tensor]]  # rows and their places
 class FeatureBank:
     """One file of rows per (weights, pictures, views) in `folder`; nothing is held in memory.
 
-    A row is the concatenation of the average-pooled tokens of the last four layers, the very last
-    one last; of raw pixels, whatever `pixels` was asked to make. A file that is complete is read,
-    one that is not is continued.
+    For evaluations a row is the concatenation of the average-pooled tokens of the last four layers,
+    the very last one last; else whatever was asked for. A file that is complete is read, one that
+    is not is continued. `watch` hears how many of them are made: first, and after each batch.
     """
 
     def __init__(
-        self, folder: Path, tell: Tell, batch_size: int = 256, num_workers: int = 1
+        self,
+        folder: Path,
+        tell: Tell,
+        batch_size: int = 256,
+        num_workers: int = 1,
+        watch: Callable[[int], None] = lambda num_rows: None,
     ) -> None:
-        self.folder, self.tell = folder, tell
+        self.folder, self.tell, self.watch = folder, tell, watch
         self.batch_size, self.num_workers = batch_size, num_workers
 
     def features(
@@ -49,12 +55,13 @@ class FeatureBank:
         seed: int = 0,
     ) -> Features:
         """Rows of the pictures' centre views, and of `num_copies` random `crops` of each."""
-        rows = self._rows_of(subject, pictures, None)
+        reading = last_layers_of(subject)
+        rows = self.read(subject, pictures, reading)
         augmented = None
         if num_copies:
             assert crops is not None, "random views need their settings"
             views = [RepeatableView(crops, seed, copy) for copy in range(num_copies)]
-            augmented = tuple(self._rows_of(subject, pictures, view) for view in views)
+            augmented = tuple(self.read(subject, pictures, reading, view) for view in views)
         return Features(rows, pictures.labels, subject.backbone.width, augmented)
 
     def made(
@@ -73,12 +80,17 @@ class FeatureBank:
 
         return self._stored(self._key(what, pictures, str(size)), what, width, pictures, rows)
 
-    def _rows_of(
-        self, subject: Subject, pictures: Pictures, view: RepeatableView | None
+    def read(
+        self,
+        subject: Subject,
+        pictures: Pictures,
+        reading: Reading,
+        view: RepeatableView | None = None,
     ) -> Float[Tensor, "B D"]:
+        """What is read of the pictures' centre views, or of other views; tokens are flattened."""
         backbone = subject.backbone
-        width = backbone.width * min(NUM_LAYERS, backbone.depth)
-        told = "" if view is None else view.described
+        reading.check(backbone.depth)
+        told = f"{reading} {'' if view is None else view.described}"
 
         def rows(rest: Pictures) -> Rows:
             with torch.no_grad(), evaluating(backbone):
@@ -87,11 +99,16 @@ class FeatureBank:
                 ):
                     inputs = subject.normalise(views.to(subject.device, non_blocking=True))
                     with subject.in_precision():
-                        layers = backbone.last_layers(inputs, NUM_LAYERS)
-                    yield pooled_layers(layers).cpu(), places
+                        read = reading(backbone, inputs)
+                    yield read.flatten(1).cpu(), places
 
         key = self._key(subject.fingerprint, pictures, f"{subject.size} {subject.precision} {told}")
+        width = math.prod(reading.shape(backbone, subject.size))
         return self._stored(key, f"features: {subject.name}", width, pictures, rows)
+
+    def num_safe(self) -> int:
+        """Rows of all files in the folder that are safe on the disk."""
+        return sum(_marked(mark_file) for mark_file in self.folder.glob("*.json"))
 
     def _key(self, maker: str, pictures: Pictures, how: str) -> str:
         return hashlib.sha256(f"{maker} {how} {pictures.fingerprint}".encode()).hexdigest()[:24]
@@ -107,6 +124,7 @@ class FeatureBank:
         """The rows under `key`: what is missing is made, in the order of the pictures."""
         rows_file, mark_file = (self.folder / f"{key}{end}" for end in (".rows", ".json"))
         num_done = _num_done(rows_file, mark_file, len(pictures), width)
+        self.watch(num_done)
         if num_done < len(pictures):
             self.folder.mkdir(parents=True, exist_ok=True)
             rows = np.memmap(
@@ -119,16 +137,23 @@ class FeatureBank:
             for made, places in make(rest):
                 rows[num_done + places.numpy()] = made.float().numpy()
                 last = num_done + int(places[-1]) + 1
+                self.watch(last)
                 now = time.monotonic()
                 if now - marked > _SECONDS_BETWEEN_MARKS:
                     marked = now
                     _mark(mark_file, rows, last)
                     left = (now - begin) / (last - num_done) * (len(pictures) - last)
                     self.tell(f"{told}: {last:,} of {len(pictures):,}, {left:.0f} s left")
+            self.watch(len(pictures))
             _mark(mark_file, rows, len(pictures))
             self.tell(f"{told}: {len(rest):,} pictures in {time.monotonic() - begin:.0f} s")
         found = np.memmap(rows_file, np.float32, "c", shape=(len(pictures), width))
         return torch.from_numpy(found)
+
+
+def last_layers_of(subject: Subject) -> Reading:
+    """What evaluations read: average-pooled tokens of the last four layers, or of all."""
+    return Reading(tuple(range(-min(NUM_LAYERS, subject.backbone.depth), 0)))
 
 
 def _mark(mark_file: Path, rows: np.memmap, num_done: int) -> None:
@@ -143,4 +168,8 @@ def _num_done(rows_file: Path, mark_file: Path, num_rows: int, width: int) -> in
         return 0
     if rows_file.stat().st_size != 4 * num_rows * width:
         return 0
-    return min(num_rows, int(json.loads(mark_file.read_text(encoding="utf-8"))["rows"]))
+    return min(num_rows, _marked(mark_file))
+
+
+def _marked(mark_file: Path) -> int:
+    return int(json.loads(mark_file.read_text(encoding="utf-8"))["rows"])

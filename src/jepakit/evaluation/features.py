@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from jepakit.models.backbone import Backbone
+
 PIXEL_SIDE = 16
+Pool = Literal["mean", "max", "none"]
 
 
-def pooled_layers(layers: Sequence[Tensor]) -> Float[Tensor, "B D"]:
-    """The concatenated averages of the tokens of layers (each B N D), float32, in their order."""
-    return torch.cat([tokens.float().mean(dim=1) for tokens in layers], dim=1)
+@dataclass(frozen=True)
+class Reading:
+    """Which layers of a backbone are read, and what becomes of their tokens.
+
+    `layers` are counted from 0, or from -1 backwards, as Python does; the very last one is normed.
+    `mean` is how the paper evaluates; `none` keeps every token.
+    """
+
+    layers: tuple[int, ...] = (-1,)
+    pool: str = "mean"  # one of `Pool`
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("no layers are asked for: give at least one, e.g. layers=(-1,)")
+        if self.pool not in get_args(Pool):
+            raise ValueError(f"pool={self.pool!r} is not one of {', '.join(get_args(Pool))}")
+
+    def shape(self, backbone: Backbone, size: tuple[int, int]) -> tuple[int, ...]:
+        """Of what is read of one picture of `size`: D, or rows, columns and D."""
+        width = len(self.layers) * backbone.width
+        return (*backbone.rows_and_columns(*size), width) if self.pool == "none" else (width,)
+
+    def check(self, depth: int) -> None:
+        """`ValueError` if the backbone has no such layers."""
+        for layer in self.layers:
+            if not -depth <= layer < depth:
+                raise ValueError(
+                    f"there is no layer {layer}: this encoder has {depth}, counted from 0 to "
+                    f"{depth - 1}, or from -1 back to {-depth}"
+                )
+
+    def __call__(
+        self, backbone: Backbone, inputs: Float[Tensor, "B C H W"]
+    ) -> Float[Tensor, "B D"] | Float[Tensor, "B N D"]:
+        """What is read of the inputs, in float32; the layers side by side, in their order."""
+        self.check(backbone.depth)
+        from_the_end = [layer % backbone.depth - backbone.depth for layer in self.layers]
+        found = backbone.last_layers(inputs, -min(from_the_end))
+        tokens = torch.cat([found[layer].float() for layer in from_the_end], dim=-1)
+        if self.pool == "none":
+            return tokens
+        return tokens.mean(dim=1) if self.pool == "mean" else tokens.amax(dim=1)
 
 
 def pixel_rows(views: UInt8[Tensor, "B C H W"], side: int = PIXEL_SIDE) -> Float[Tensor, "B D"]:

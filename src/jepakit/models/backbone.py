@@ -7,6 +7,9 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from jepakit.models.patches import divide
+from jepakit.models.positions import Grid
+
 
 class Backbone(nn.Module, ABC):
     """A vision transformer of ours or of anybody's, as evaluations see it."""
@@ -14,6 +17,11 @@ class Backbone(nn.Module, ABC):
     width: int
     depth: int
     num_channels: int
+    patch: tuple[int, int]  # height and width in pixels
+
+    def rows_and_columns(self, height: int, width: int) -> Grid:
+        """The patches of a picture in pixels; `ValueError` where it does not divide into them."""
+        return divide(height, width, self.patch)
 
     @abstractmethod
     def last_layers(self, views: Float[Tensor, "B C H W"], num_layers: int) -> list[Tensor]:

@@ -64,7 +64,8 @@ class Encoder(Backbone):
         self.num_channels = num_channels
         self.width, self.depth = size.width, size.depth
         self.num_heads = size.num_heads
-        self.patch_embed = PatchEmbedding(as_pair(settings.patch), num_channels, size.width)
+        self.patch = as_pair(settings.patch)
+        self.patch_embed = PatchEmbedding(self.patch, num_channels, size.width)
         self.picture = picture
         self.grid = self.patch_embed.grid(*picture)
         self.register_buffer("pos_embed", sine_cosine_positions(self.grid, size.width)[None])

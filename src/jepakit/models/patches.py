@@ -23,12 +23,7 @@ class PatchEmbedding(nn.Module):
 
     def grid(self, height: int, width: int) -> Grid:
         """The token grid of a picture of `height` x `width` pixels."""
-        if height % self.patch[0] or width % self.patch[1]:
-            raise ValueError(
-                f"a picture of {height} x {width} pixels does not divide into patches of "
-                f"{self.patch[0]} x {self.patch[1]}: choose a size that is a multiple of the patch"
-            )
-        return height // self.patch[0], width // self.patch[1]
+        return divide(height, width, self.patch)
 
     def forward(
         self, views: Float[Tensor, "B C H W"], indices: Int[Tensor, "B K"] | None = None
@@ -40,6 +35,18 @@ class PatchEmbedding(nn.Module):
         if indices is not None:
             patches = take_tokens(patches, indices)
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+def divide(height: int, width: int, patch: tuple[int, int]) -> Grid:
+    """Rows and columns of patches in a picture of so many pixels; `ValueError` with a remainder."""
+    if height % patch[0] or width % patch[1]:
+        rows, columns = max(1, round(height / patch[0])), max(1, round(width / patch[1]))
+        raise ValueError(
+            f"a picture of {height} x {width} pixels does not divide into patches of "
+            f"{patch[0]} x {patch[1]}: choose a size that is a multiple of the patch, "
+            f"e.g. {rows * patch[0]} x {columns * patch[1]}"
+        )
+    return height // patch[0], width // patch[1]
 
 
 def as_pair(value: int | tuple[int, int]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from jepakit.data.normalization import Statistics
 from jepakit.data.sources.huggingface_opening import hub_has_network, hub_offline
 from jepakit.models.backbone import Backbone
+from jepakit.models.patches import as_pair
 
 # What a plain transformer of timm has; hierarchical and convolutional networks lack some of it.
 _PARTS = ("patch_embed", "blocks", "norm", "num_prefix_tokens", "embed_dim")
@@ -51,6 +52,7 @@ class TimmBackbone(Backbone):
             int(getattr(getattr(parts.blocks[0], "attn", None), "num_heads", 0)) or None
         )
         self.num_channels = num_channels
+        self.patch = as_pair(parts.patch_embed.patch_size)
         self._num_prefix_tokens = int(parts.num_prefix_tokens)
 
     def last_layers(self, views: Float[Tensor, "B C H W"], num_layers: int) -> list[Tensor]:

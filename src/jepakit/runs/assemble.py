@@ -15,6 +15,7 @@ from jepakit.core.distributed import Place, check_alike
 from jepakit.core.files import write_text
 from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source
+from jepakit.runs.beginning import begin_with
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.keeping import open_source, open_stream
@@ -86,6 +87,10 @@ def assemble(
         restore(state, objective, optimizer)
         step = state.step
     else:
+        if config.init_from is not None:
+            begun = begin_with(config.init_from, objective, statistics)
+            if place.is_first:
+                log.warning("%s", begun.sentences(config.init_from.name))
         step = first_step(config, objective, optimizer, schedules.steps_per_epoch)
     check_alike({"step to begin with": step})
     num_workers = choose_num_workers(config, place, device)

@@ -86,6 +86,22 @@ class MonitorSettings(Settings):
     throughput: Throughput.Settings = Throughput.Settings()
 
 
+class InitFrom(Settings):
+    """Weights to begin with instead of random ones; a name alone stands for `{name: …}`."""
+
+    name: str = Field(min_length=1, description="what `jepakit.load` takes: a run, hf:…, meta:…")
+    parts: Literal["encoder", "both"] = Field(
+        "encoder", description="both = the predictor too, and each encoder from its own"
+    )
+    branch: Literal["target", "context"] = Field(
+        "target", description="which of its encoders; of no effect for both"
+    )
+    positions: Literal["resampled", "computed"] = Field(
+        "resampled", description="codes for another grid: as at other sizes, or sine-cosine anew"
+    )
+    revision: str | None = Field(None, description="of a name on a hub")
+
+
 class RunConfig(Settings):
     """Everything that decides what a run does. The defaults are the paper's recipe."""
 
@@ -113,6 +129,9 @@ class RunConfig(Settings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     logging: LoggingSettings = LoggingSettings()
     monitors: MonitorSettings = MonitorSettings()
+    init_from: InitFrom | None = Field(
+        None, description="weights to begin with: a name, or a name and more"
+    )
     reference_outputs: ReferenceOutputSettings | None = Field(
         None, description="also write the reference implementation's log and checkpoints"
     )
@@ -121,6 +140,11 @@ class RunConfig(Settings):
     @classmethod
     def _without_tilde(cls, folder: Path) -> Path:
         return folder.expanduser()
+
+    @field_validator("init_from", mode="before")
+    @classmethod
+    def _name_alone(cls, init_from: Any) -> Any:
+        return {"name": init_from} if isinstance(init_from, str) else init_from
 
     @field_validator("devices", mode="before")
     @classmethod

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jepakit.data.sources.remote_files import first_line, open_url
 
@@ -54,6 +57,31 @@ def map_table(path: Path) -> Any:
     """A table in a file, mapped into memory."""
     pyarrow = _pyarrow()
     return pyarrow.ipc.open_file(pyarrow.memory_map(str(path))).read_all()
+
+
+def write_rows(
+    path: Path,
+    columns: Mapping[str, str],
+    width: int,
+    half: bool,
+    blocks: Iterable[tuple[Mapping[str, Sequence[Any]], np.ndarray]],
+    about: Mapping[str, str],
+) -> None:
+    """Blocks of described rows as a Parquet file; the rows are the last column, "features".
+
+    `columns` are names and types ("string", "int64", "double"); `about` is kept in the schema.
+    """
+    pyarrow = _pyarrow()
+    number = pyarrow.float16() if half else pyarrow.float32()
+    fields = [(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()]
+    features = ("features", pyarrow.list_(number, width))
+    schema = pyarrow.schema([*fields, features], metadata=dict(about))
+    with pyarrow.parquet.ParquetWriter(str(path), schema) as file:
+        for described, rows in blocks:
+            flat = pyarrow.array(np.ascontiguousarray(rows).reshape(-1), number)
+            listed = pyarrow.FixedSizeListArray.from_arrays(flat, width)
+            arrays = [pyarrow.array(described[name], kind) for name, kind in fields]
+            file.write_table(pyarrow.Table.from_arrays([*arrays, listed], schema=schema))
 
 
 def check_pyarrow() -> None:

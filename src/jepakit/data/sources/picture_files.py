@@ -30,7 +30,7 @@ SUFFIXES = TIFF_SUFFIXES | {
 
 # Only these decoders may see a file, whatever its name: others of PIL start foreign programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "PPM", "BMP", "GIF")
-_MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
+MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 # The operator itself, because torchvision's wrapper warns that it will be replaced one day.
 _decode_jpeg_operator: Any = getattr(torch.ops.image, "decode_jpeg", None)
 _JPEG_MODES = {1: ImageReadMode.GRAY.value, 3: ImageReadMode.RGB.value}
@@ -72,10 +72,10 @@ def open_picture(stored: Stored, name: str, how: Decoding) -> Picture:
     other number needs a `.npy` or TIFF file of exactly that number. 16 bits are scaled to 8.
     Raises `BrokenPicture`, also where the header claims more than `max_pixels`.
     """
-    with _broken_if_it_fails(name):
+    with broken_if_it_fails(name):
         if stored.suffix == ARRAY_SUFFIX:
             return Pixels(fit_array(_read_npy(stored.content, how), how))
-        if stored.suffix in TIFF_SUFFIXES and (how.channels not in _MODE_OF_CHANNELS or how.values):
+        if stored.suffix in TIFF_SUFFIXES and (how.channels not in MODE_OF_CHANNELS or how.values):
             return Pixels(fit_array(_read_tiff_stack(stored.content, how), how))
         return _open_image(stored, name, how)
 
@@ -85,7 +85,7 @@ def read_values(stored: Stored, name: str, how: Decoding) -> Shaped[np.ndarray, 
 
     Values without a fixed range need `how.values`, whichever. Raises `BrokenPicture`.
     """
-    with _broken_if_it_fails(name):
+    with broken_if_it_fails(name):
         if stored.suffix == ARRAY_SUFFIX:
             array = _read_npy(stored.content, how)
         elif stored.suffix in TIFF_SUFFIXES:
@@ -96,7 +96,8 @@ def read_values(stored: Stored, name: str, how: Decoding) -> Shaped[np.ndarray, 
 
 
 @contextmanager
-def _broken_if_it_fails(name: str) -> Iterator[None]:
+def broken_if_it_fails(name: str) -> Iterator[None]:
+    """Whatever a decoder raises becomes `BrokenPicture`."""
     try:
         yield
     except _DECODING_ERRORS as error:
@@ -163,7 +164,7 @@ class _Jpeg(Picture):
 
     def pixels(self) -> UInt8[np.ndarray, "H W C"]:
         """About 1.3 times as fast as PIL, and without holding Python's lock."""
-        with _broken_if_it_fails(self._name):
+        with broken_if_it_fails(self._name):
             encoded = torch.frombuffer(bytearray(self._content), dtype=torch.uint8)
             apply_orientation = True
             mode = _JPEG_MODES[self._channels]
@@ -184,7 +185,7 @@ class _Jpeg(Picture):
 
     def _shrunk(self, scale: int) -> UInt8[np.ndarray, "h w C"]:
         """All of it at 1 / scale: libjpeg then computes fewer pixels from every 8 x 8 block."""
-        with _broken_if_it_fails(self._name):
+        with broken_if_it_fails(self._name):
             image = Image.open(io.BytesIO(self._content), formats=("JPEG", "MPO"))
             image.draft(None, (image.width // scale, image.height // scale))
             return fit_image(ImageOps.exif_transpose(image), self._channels)
@@ -201,7 +202,7 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
 
 def fit_image(image: Image.Image, num_channels: int) -> UInt8[np.ndarray, "H W C"]:
     """An upright picture of PIL in the wanted channels, as `open_picture` converts them."""
-    if num_channels not in _MODE_OF_CHANNELS:
+    if num_channels not in MODE_OF_CHANNELS:
         raise ValueError(
             f"a {image.mode} picture where channels={num_channels} "
             "needs .npy or TIFF files with that many channels"
@@ -215,7 +216,7 @@ def fit_image(image: Image.Image, num_channels: int) -> UInt8[np.ndarray, "H W C
     if num_channels != 4 and image.has_transparency_data:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    array = np.array(image.convert(_MODE_OF_CHANNELS[num_channels]))
+    array = np.array(image.convert(MODE_OF_CHANNELS[num_channels]))
     return array.reshape(*array.shape[:2], num_channels)
 
 
@@ -247,7 +248,7 @@ def fit_array(array: np.ndarray, how: Decoding) -> UInt8[np.ndarray, "H W C"]:
 def check_array(height: int, width: int, found: int, how: Decoding) -> None:
     """Before the pixels are read."""
     _check_size(height, width, how.max_pixels)
-    both_are_usual = found in _MODE_OF_CHANNELS and how.channels in _MODE_OF_CHANNELS
+    both_are_usual = found in MODE_OF_CHANNELS and how.channels in MODE_OF_CHANNELS
     if found != how.channels and not both_are_usual:
         raise ValueError(f"{found} channels where channels={how.channels}")
 
@@ -265,7 +266,7 @@ def _read_npy(content: bytes | memoryview, how: Decoding) -> np.ndarray:
             "data.source.values=[LOW,HIGH]"
         )
     # C H W, as many tools write bands: only where it cannot be taken for H W C.
-    not_last = {how.channels, *_MODE_OF_CHANNELS}
+    not_last = {how.channels, *MODE_OF_CHANNELS}
     is_first = len(shape) == 3 and shape[0] == how.channels and shape[2] not in not_last
     height, width, found = (*shape[1:], shape[0]) if is_first else (*shape, 1)[:3]
     check_array(height, width, found, how)

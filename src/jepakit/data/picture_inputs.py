@@ -1,0 +1,122 @@
+"""Pictures of any kind that a program has, one after the other, in the channels of a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from jepakit.data.sources.picture_files import (
+    MODE_OF_CHANNELS,
+    Decoding,
+    broken_if_it_fails,
+    fit_array,
+    fit_image,
+    open_picture,
+)
+from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Stored
+
+# What Python users may give: one picture, a batch of them in one array, or an iterable of any.
+PictureInput = Image.Image | str | os.PathLike[str] | np.ndarray | Tensor
+PictureInputs = PictureInput | Iterable[Any]
+
+_KINDS = "a PIL image, a path, a numpy array (H W C) or a tensor (C H W)"
+_BATCH = 4  # axes
+
+
+def views_of(
+    given: PictureInputs, num_channels: int, view: Callable[[Picture], Tensor]
+) -> Iterator[Tensor]:
+    """The view of every picture in turn; nothing is held, so that a generator may go on for long.
+
+    Paths; images of PIL; numpy arrays H W, H W C or B H W C; tensors H W, C H W or B C H W; and
+    iterables of all these, mixed. Arrays hold uint8, uint16, or floats from 0 to 1. Grey, colour
+    and transparency are converted as in files. Raises `ValueError`, which names the picture.
+    """
+    how = Decoding(channels=num_channels)
+    for number, one in enumerate(_one_by_one(given)):
+        name = str(one) if isinstance(one, str | os.PathLike) else f"picture {number}"
+        try:
+            with broken_if_it_fails(name):
+                made = view(_open(one, how))
+        except BrokenPicture as error:
+            raise ValueError(f"{name} cannot be used: {error.reason}") from error
+        yield made
+
+
+def _one_by_one(given: Any) -> Iterator[Any]:
+    """Batches and iterables, and iterables within them, taken apart."""
+    if isinstance(given, Image.Image | str | os.PathLike):
+        yield given
+    elif isinstance(given, np.ndarray | Tensor):
+        yield from given if given.ndim == _BATCH else [given]
+    elif isinstance(given, Iterable) and not isinstance(given, bytes | dict):
+        for inner in given:
+            yield from _one_by_one(inner)
+    else:
+        raise ValueError(f"a {type(given).__name__} is no picture: give {_KINDS}")
+
+
+def _open(one: Any, how: Decoding) -> Picture:
+    if isinstance(one, str | os.PathLike):
+        return _open_file(Path(one).expanduser(), how)
+    if isinstance(one, Image.Image):
+        return Pixels(fit_image(ImageOps.exif_transpose(one), how.channels))
+    shape = tuple(one.shape)
+    if isinstance(one, Tensor):
+        one = one.detach().cpu()
+        one = one.float().numpy() if one.is_floating_point() else one.numpy()
+        one = np.moveaxis(one, 0, -1) if one.ndim == 3 else one
+        axes = "C H W"
+    else:
+        axes = "H W C"
+    _check_axes(one, shape, axes, how.channels)
+    return Pixels(fit_array(_in_bytes(one), how))
+
+
+def _open_file(path: Path, how: Decoding) -> Picture:
+    if path.is_dir():
+        raise ValueError("it is a folder: give its files, e.g. sorted(folder.rglob('*.jpg'))")
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    return open_picture(Stored(path.read_bytes(), path.suffix.lower()), str(path), how)
+
+
+def _check_axes(array: np.ndarray, shape: tuple[int, ...], axes: str, num_channels: int) -> None:
+    """Refuses what could be taken for something else."""
+    told = f"its shape {list(shape)} is not {axes}"
+    if array.ndim not in (2, 3) or 0 in shape:
+        raise ValueError(f"{told}: a picture has 2 or 3 axes, and a batch 4")
+    if array.ndim == 2:
+        return
+    usable = {num_channels, *(MODE_OF_CHANNELS if num_channels in MODE_OF_CHANNELS else ())}
+    found = array.shape[-1]
+    if found in usable:
+        return
+    if axes == "H W C" and shape[0] in usable:
+        raise ValueError(f"{told}: tensors are C H W, numpy arrays are H W C, use np.moveaxis")
+    if axes == "C H W" and shape[-1] in usable:
+        raise ValueError(f"{told}: numpy arrays are H W C, tensors are C H W, use permute")
+    raise ValueError(f"it has {found} channels and the network takes {num_channels}")
+
+
+def _in_bytes(array: np.ndarray) -> np.ndarray:
+    """Floats from 0 to 1 as 8 bits; 8 and 16 bits as they are."""
+    if array.dtype in (np.uint8, np.uint16):
+        return array
+    if array.dtype.kind != "f":
+        raise ValueError(
+            f"{array.dtype} values have no fixed range: give uint8 (0 to 255) or floats (0 to 1)"
+        )
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= 1):  # false for NaN, too
+        raise ValueError(
+            f"its values lie between {low:g} and {high:g}, and floats must lie between 0 and 1: "
+            "give them before they are normalised, or as uint8"
+        )
+    return np.rint(array * np.float32(255)).astype(np.uint8)
