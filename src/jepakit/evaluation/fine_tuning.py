@@ -16,7 +16,7 @@ from jepakit.core.ema import follow
 from jepakit.core.schedules import warmup_cosine
 from jepakit.evaluation.augmentation import Mixing, TrainingView
 from jepakit.evaluation.evaluation import Features
-from jepakit.evaluation.features import evaluating, pooled_layers
+from jepakit.evaluation.features import Reading, evaluating
 from jepakit.evaluation.fitting import FittedProbe, held_out
 from jepakit.evaluation.judgement import Judgement
 from jepakit.evaluation.low_shot import LowShot
@@ -254,8 +254,8 @@ def probe_of(
     rows, places = [], []
     with torch.no_grad(), evaluating(subject.backbone), subject.in_precision():
         for views, found in pictures.views(subject.size, _PROBED_AT_ONCE, settings.num_workers):
-            layers = subject.backbone.last_layers(subject.normalise(views.to(subject.device)), 1)
-            rows.append(pooled_layers(layers).cpu())
+            inputs = subject.normalise(views.to(subject.device))
+            rows.append(Reading()(subject.backbone, inputs).cpu())
             places.append(found)
     if not rows:
         raise ValueError("no training picture can be read: check the data")

@@ -70,6 +70,10 @@ def assemble(
 
     networks = build_networks(config, source.num_channels, device)
     objective = networks.objective
+    if state is None and config.init_from is not None:  # before networks are spread
+        begun = begin_with(config.init_from, objective, statistics)
+        if place.is_first:
+            log.warning("%s", begun.sentences(config.init_from.name))
     device_batch = choose_device_batch(config, networks, place, device, precision, state)
     plan = choose_plan(
         config.parallel, config.cpu_offload, place.world_size, networks.state_bytes, device
@@ -87,10 +91,6 @@ def assemble(
         restore(state, objective, optimizer)
         step = state.step
     else:
-        if config.init_from is not None:
-            begun = begin_with(config.init_from, objective, statistics)
-            if place.is_first:
-                log.warning("%s", begun.sentences(config.init_from.name))
         step = first_step(config, objective, optimizer, schedules.steps_per_epoch)
     check_alike({"step to begin with": step})
     num_workers = choose_num_workers(config, place, device)
