@@ -621,6 +621,7 @@ class _Standard(logging.StreamHandler):  # type: ignore[type-arg]
 
 def main(arguments: list[str] | None = None) -> None:
     """Text in, exit code out: an error of the user's is one sentence."""
+    _speak_utf8()
     # Read when torch loads. Threads that wait by spinning starve a busy CPU, threads that sleep at
     # once wake up late: they spin for some microseconds, then sleep (docs/lab_notes.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -640,6 +641,16 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error, 3)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _speak_utf8() -> None:
+    """Start again in Python's UTF-8 mode where names of files would be read in another encoding.
+
+    Python does so by itself under `LC_ALL=C`, unless it was told not to.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _fail(error: Exception, code: int) -> NoReturn:

@@ -388,7 +388,10 @@ def test_torchrun_starts_a_killed_process_again(tiny: Path) -> None:
     assert sorted(losses(run)) == list(range(1, 181))
 
 
-@pytest.mark.parametrize("locale", ["C", "POSIX", "tr_TR.UTF-8", "en_US.ISO-8859-1"])
+@pytest.mark.parametrize(
+    "locale",
+    ["C", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tr_TR.UTF-8", "POSIX"))],
+)
 def test_odd_locales_change_nothing(locale: str, tiny: Path) -> None:
     # A folder whose name has letters that these locales do not know, and fresh interpreters.
     folder = tiny.parent / "Läufe-İı"
