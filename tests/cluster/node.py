@@ -23,7 +23,8 @@ until ip link show {inside} >/dev/null 2>&1; do
 done
 ip link set lo up
 ip address add {address}/24 dev {inside}
-ip link set {inside} up
+# The same card after every start: neighbours remember it for a minute.
+ip link set {inside} address {card} up
 exec slurmd -D -N {name}
 """
 
@@ -42,11 +43,10 @@ class Node:
         self.number_of_starts += 1
         stem = f"{self.bridge}{self.name[-1]}{self.number_of_starts}"
         self.cable, inside = f"{stem}o", f"{stem}i"
+        address = self.network.address(self.name)
+        card = "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
         script = SCRIPT.format(
-            name=self.name,
-            root=self.root,
-            inside=inside,
-            address=self.network.address(self.name),
+            name=self.name, root=self.root, inside=inside, address=address, card=card
         )
         with (self.root / "log" / f"node-{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(

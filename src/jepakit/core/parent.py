@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -9,6 +10,15 @@ import time
 
 LAUNCHER = "JEPAKIT_LAUNCHER"  # number of the process that started this one
 _SECONDS_BETWEEN_LOOKS = 0.5
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+def be_killed_with_parent() -> None:
+    """From now on, the end of the parent is the end of this process (Linux).
+
+    For parents that are killed only when the time to save is over.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_with_launcher() -> None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jepakit.core.parent import be_killed_with_parent
 from jepakit.launch.local import exit_code, num_cores
 from jepakit.launch.slurm_queue import requeue
 
@@ -36,7 +37,11 @@ class Task:
         """Train; `RuntimeError` if that failed and the job is not queued again."""
         place = environment(self.device)
         command = [sys.executable, "-m", "jepakit", *self.words]
-        self.process = subprocess.Popen(command, env={**os.environ, **place})
+        # SLURM kills those that it knows. What this task started it may not know, and a training
+        # that is left behind, waiting for a node that died, would keep the folder to itself.
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **place}, preexec_fn=be_killed_with_parent
+        )
         code = self._wait()
         if code in ENDED_AS_ASKED:
             print(f"rank {place['RANK']} ended as {signal.Signals(code - 128).name} asked")
