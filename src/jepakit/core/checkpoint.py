@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,12 @@ def restore(state: State, objective: nn.Module, optimizer: torch.optim.Optimizer
 def restore_networks(state: State, objective: nn.Module) -> None:
     """Put the networks alone back; raises `ValueError` listing every difference in architecture."""
     networks = _below(state.tensors, "objective/")
+    expected, found = (_first_names(given) for given in (objective.state_dict(), networks))
+    if expected - found:
+        raise ValueError(
+            f"the checkpoint has no {' and no '.join(sorted(expected - found))}, only "
+            f"{', '.join(sorted(found)) or 'other things'}: give one that `jepa pretrain` wrote"
+        )
     differences = compare_shapes(objective.state_dict(), networks)
     if differences:
         raise ValueError(
@@ -87,6 +94,11 @@ def restore_networks(state: State, objective: nn.Module) -> None:
             "(folder=NEW) or restore the settings. Differences:\n  " + "\n  ".join(differences)
         )
     objective.load_state_dict(networks)
+
+
+def _first_names(state: Mapping[str, Tensor]) -> set[str]:
+    """The networks that a state is made of: `predictor` of `predictor.blocks.0.attn`."""
+    return {name.partition(".")[0] for name in state}
 
 
 def compare_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:

@@ -30,6 +30,7 @@ from jepakit.runs.tasks import (
     deciding,
     evaluations_asked,
     feature_evaluations,
+    impossible_neighbours,
     picture_evaluation,
     places_of_names,
     repeated,
@@ -59,6 +60,8 @@ def evaluate_candidates(
     features = settings.features
     bank = FeatureBank(folder / "features", tell, features.batch_size, features.num_workers)
     dataset = open_dataset(parts, settings, bank, candidates[0].subject.size, tell)
+    if told := impossible_neighbours(settings, len(dataset.train)):
+        tell(told)
     twins: dict[str, Subject] = {}
     for candidate in candidates:
         twin = candidate.untrained()

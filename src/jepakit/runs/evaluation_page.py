@@ -118,21 +118,36 @@ def _words(column: str) -> str:
 
 
 def _over_training(evaluated: Evaluated) -> list[Section]:
-    """A curve per score, if several checkpoints of one run were evaluated."""
-    points = sorted((c.step, c.subject.name) for c in evaluated.candidates if c.step is not None)
-    steps = [step for step, _ in points]
-    if len(set(steps)) < 2:
+    """A picture per score, if several checkpoints of a run were evaluated; a line per encoder."""
+    points: dict[str, list[tuple[int, str]]] = {}
+    for candidate in evaluated.candidates:
+        if candidate.step is not None:
+            encoder = candidate.subject.name.partition("(")[2].partition(")")[0]
+            line = f"{candidate.folder.name if candidate.folder else ''} ({encoder})"
+            points.setdefault(line, []).append((candidate.step, candidate.subject.name))
+    points = {name: sorted(found) for name, found in points.items() if len(found) > 1}
+    if not points:
         return []
-    scores = evaluated.comparison.scores
+    scores, last = evaluated.comparison.scores, max(found[-1][0] for found in points.values())
     drawn = []
     for column in evaluated.comparison.columns:
-        known = [(s, 100 * scores[n][column].value) for s, n in points if column in scores[n]]
-        line = _line(column, [s for s, _ in known], [value for _, value in known])
+        known = {
+            name: [
+                (s, 100 * scores[row][column].value) for s, row in found if column in scores[row]
+            ]
+            for name, found in points.items()
+        }
+        lines = [
+            _line(name, [s for s, _ in found], [value for _, value in found])
+            for name, found in known.items()
+            if found
+        ]
+        told = "; ".join(
+            f"{name}: " + ", ".join(f"{value:.1f} at {step}" for step, value in found)
+            for name, found in known.items()
+        )
         drawn.append(
-            Picture(
-                draw_lines(column.replace("_", " "), [line], max(steps)),
-                f"{column} over training: " + ", ".join(f"{v:.1f} at {s}" for s, v in known),
-            )
+            Picture(draw_lines(_words(column), lines, last), f"{column} over training, {told}")
         )
     return [Gallery(tuple(drawn), "percent, by optimizer steps", "Over the training")]
 

@@ -64,7 +64,8 @@ def feature_evaluations(
     """The evaluations behind a task, as functions of a seed. `subset`: named low-shot pictures."""
     s = settings
     if task == "knn":
-        possible = tuple(k for k in s.knn.neighbours if k <= num_train) or (num_train,)
+        # If none is possible, the evaluation itself says so.
+        possible = tuple(k for k in s.knn.neighbours if k <= num_train) or s.knn.neighbours
         fitting = s.knn.model_copy(update={"neighbours": possible})
         return [lambda seed: NearestNeighbours(fitting)]
     if task == "linear_sweep":
@@ -73,6 +74,15 @@ def feature_evaluations(
         subsets = None if subset is None else [subset]
         return [_low_shot(one, subsets) for one in s.low_shot]
     return [lambda seed: LinearProbe(_seeded(s.linear, seed))]
+
+
+def impossible_neighbours(settings: EvaluationSettings, num_train: int) -> str:
+    """A sentence about the numbers of neighbours that so few pictures cannot give, or nothing."""
+    left_out = [k for k in settings.knn.neighbours if k > num_train]
+    if "knn" not in settings.tasks or len(left_out) in (0, len(settings.knn.neighbours)):
+        return ""
+    told = ", ".join(map(str, left_out))
+    return f"k-NN: left out, because there are only {num_train} training pictures: k = {told}"
 
 
 def _low_shot(
