@@ -50,7 +50,7 @@ def write_evaluation(
     ]
     write_page(
         folder.evaluation_page,
-        title="Evaluation of " + ", ".join(c.subject.name for c in evaluated.candidates),
+        title=_title(evaluated),
         sections=sections,
         lead="What a frozen network knows about pictures, beside the same network with random "
         "weights and beside raw pixels.",
@@ -58,20 +58,29 @@ def write_evaluation(
     )
 
 
+def _title(evaluated: Evaluated) -> str:
+    names = [candidate.subject.name for candidate in evaluated.candidates]
+    told = ", ".join(names) if len(names) < 3 else f"{len(names)} networks, {names[0]} and others"
+    return f"Evaluation of {told}"
+
+
 def _scores(evaluated: Evaluated) -> list[Section]:
-    """Scores downwards, rows of the comparison across; then what they mean in a sentence."""
+    """The table, the longer side downwards; then what it means in a sentence."""
     comparison = evaluated.comparison
-    rows = tuple(
-        (
-            _words(column),
-            *(
-                str(scores[column]) if column in scores else None
-                for scores in comparison.scores.values()
-            ),
-        )
-        for column in comparison.columns
-    )
-    table = Table(("score", *comparison.scores), rows, comparison.caption(), "Scores")
+    columns, networks = comparison.columns, list(comparison.scores)
+
+    def cell(network: str, column: str) -> str | None:
+        score = comparison.scores[network].get(column)
+        return None if score is None else str(score)
+
+    rows: list[tuple[str | None, ...]]
+    if len(networks) > len(columns):
+        head = ("features", *map(_words, columns))
+        rows = [(network, *(cell(network, c) for c in columns)) for network in networks]
+    else:
+        head = ("score", *networks)
+        rows = [(_words(column), *(cell(n, column) for n in networks)) for column in columns]
+    table = Table(head, tuple(rows), comparison.caption(), "Scores")
     return [table, _drawn(comparison), _verdict(evaluated)]
 
 
