@@ -27,6 +27,7 @@ from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.subjects import Candidate
 from jepakit.runs.tasks import (
     ON_FEATURES,
+    check_answerable,
     deciding,
     evaluations_asked,
     feature_evaluations,
@@ -60,6 +61,7 @@ def evaluate_candidates(
     features = settings.features
     bank = FeatureBank(folder / "features", tell, features.batch_size, features.num_workers)
     dataset = open_dataset(parts, settings, bank, candidates[0].subject.size, tell)
+    check_answerable(settings.tasks, dataset.questions)
     if told := impossible_neighbours(settings, len(dataset.train)):
         tell(told)
     twins: dict[str, Subject] = {}

@@ -37,6 +37,18 @@ def applies(task: str, question: Question) -> bool:
     return task in ON_FEATURES and (question.kind == "class" or task == "linear")
 
 
+def check_answerable(tasks: Sequence[str], questions: Sequence[Question]) -> None:
+    """Raise `ValueError` if not one of the tasks can be put to one of the questions."""
+    on_pictures = any(task not in ON_FEATURES for task in tasks)
+    for question in questions:
+        if (on_pictures and question.kind == "class") or evaluations_asked(tasks, question):
+            return
+    raise ValueError(
+        f"{', '.join(tasks)} cannot answer {', '.join(q.name for q in questions)}: quantities are "
+        "for the task linear, e.g. --tasks linear"
+    )
+
+
 def evaluations_asked(tasks: Sequence[str], question: Question) -> list[str]:
     """The tasks that put this question to features; counting and distance are linear probes."""
     asked = [task for task in tasks if applies(task, question)]

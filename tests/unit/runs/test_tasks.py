@@ -18,6 +18,7 @@ from jepakit.runs.evaluation_settings import EvaluationSettings, Task
 from jepakit.runs.tasks import (
     ON_FEATURES,
     applies,
+    check_answerable,
     deciding,
     evaluations_asked,
     feature_evaluations,
@@ -80,6 +81,15 @@ def test_which_task_asks_which_question() -> None:
     assert applies("linear", question("nearest_row", "quantity"))
     assert not applies("knn", question("nearest_row", "quantity"))
     assert not applies("fine_tune", question(""))
+
+
+def test_quantities_alone_need_the_linear_task() -> None:
+    quantities = [question("brightness", "quantity")]
+    for task in ("knn", "fine_tune"):
+        with pytest.raises(ValueError, match=r"cannot answer brightness: .*--tasks linear"):
+            check_answerable([task], quantities)
+        check_answerable([task], [*quantities, question("fish")])
+    check_answerable(["linear"], quantities)
 
 
 def test_a_probe_is_asked_once_whatever_it_is_called() -> None:
