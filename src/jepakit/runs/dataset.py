@@ -92,7 +92,7 @@ def _unanswered(settings: EvaluationSettings, source: Source) -> list[str]:
     if found and len(found) == len(settings.tasks):
         raise ValueError(
             f"these pictures have no answers for {' and '.join(found)}: give --data a "
-            "folder of CLEVR v1.0, or evaluate on procedural scenes"
+            "folder of CLEVR v1.0, or built-in scenes: --data scenes"
         )
     return found
 
