@@ -64,13 +64,9 @@ def evaluate_candidates(
     check_answerable(settings.tasks, dataset.questions)
     if told := impossible_neighbours(settings, len(dataset.train)):
         tell(told)
-    twins: dict[str, Subject] = {}
-    for candidate in candidates:
-        twin = candidate.untrained()
-        twins.setdefault(twin.fingerprint, twin)
     subjects = [
         *_told_apart([candidate.subject for candidate in candidates]),
-        *_told_apart(list(twins.values())),
+        *_told_apart(_twins(candidates)),
     ]
     examiner = Examiner(settings, dataset, folder, bank, tell)
     judgements = {subject.name: examiner.judge(subject) for subject in subjects}
@@ -78,6 +74,17 @@ def evaluate_candidates(
     if pixels.marks:
         judgements[PIXELS] = pixels
     return Evaluated(tabulate(judgements, settings.seed), judgements, dataset, candidates)
+
+
+def _twins(candidates: Sequence[Candidate]) -> list[Subject]:
+    """The untrained twins that differ; several are named after the first they belong to."""
+    twins: dict[str, tuple[Subject, str]] = {}
+    for candidate in candidates:
+        twin = candidate.untrained()
+        twins.setdefault(twin.fingerprint, (twin, candidate.subject.name))
+    if len(twins) == 1:
+        return [twin for twin, _ in twins.values()]
+    return [replace(twin, name=f"{twin.name} like {name}") for twin, name in twins.values()]
 
 
 def _told_apart(subjects: Sequence[Subject]) -> list[Subject]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,6 +32,7 @@ from jepakit.visualization.score_drawing import draw_scores
 
 NUM_MISTAKES = 12
 MOST_CLASSES = 40  # a larger confusion matrix cannot be read
+_MOST_LINES = 5  # in a drawing of a sweep
 _SHOWN = 128  # pixels, the side of a picture on the page
 
 
@@ -250,17 +253,28 @@ def _three_channels(view: Tensor) -> np.ndarray:
 def _curves(evaluated: Evaluated) -> list[Section]:
     row, judgement = next(iter(evaluated.judgements.items()))
     drawn = []
-    for name, curve in judgement.curves.items():
-        if len(curve) < 2:
-            continue
-        epochs = list(range(1, len(curve) + 1))
-        drawn.append(
-            Picture(
-                draw_lines(name.replace("_", " "), [_line(name, epochs, curve)], len(curve)),
-                f"{name} of {row}: {curve[0]:.3g} after one epoch, {curve[-1]:.3g} at the end",
-            )
+    for title, curves in grouped_curves(judgement.curves).items():
+        best = sorted(curves.items(), key=lambda item: -item[1][-1])[:_MOST_LINES]
+        lines = [_line(name, list(range(1, len(curve) + 1)), curve) for name, curve in best]
+        told = "; ".join(
+            f"{name} {curve[0]:.3g} after one epoch, {curve[-1]:.3g} at the end"
+            for name, curve in best
         )
+        shown = f", best {len(best)} of {len(curves)}" if len(best) < len(curves) else ""
+        longest = max(len(curve) for _, curve in best)
+        drawn.append(Picture(draw_lines(f"{title}{shown}", lines, longest), f"{title}: {told}"))
     return [Gallery(tuple(drawn), f"by epoch, {row}", "How the probes learned")] if drawn else []
+
+
+def grouped_curves(curves: Mapping[str, list[float]]) -> dict[str, dict[str, list[float]]]:
+    """By title and name: the heads of a sweep together (`…/lr=1/wd=0`), every other curve alone."""
+    groups: dict[str, dict[str, list[float]]] = {}
+    for name, curve in curves.items():
+        if len(curve) > 1:
+            before, sweeps, head = name.partition("/lr=")
+            title = _words(before)
+            groups.setdefault(title, {})[f"lr={head}" if sweeps else title] = curve
+    return groups
 
 
 def _chosen(evaluated: Evaluated) -> list[Section]:
