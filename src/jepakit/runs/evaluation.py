@@ -59,7 +59,8 @@ def evaluate_candidates(
 ) -> Evaluated:
     """Every task for every row; what was done before, in this folder, is not done again."""
     features = settings.features
-    bank = FeatureBank(folder / "features", tell, features.batch_size, features.num_workers)
+    num_workers = features.workers(candidates[0].subject.device)
+    bank = FeatureBank(folder / "features", tell, features.batch_size, num_workers)
     dataset = open_dataset(parts, settings, bank, candidates[0].subject.size, tell)
     check_answerable(settings.tasks, dataset.questions)
     if told := impossible_neighbours(settings, len(dataset.train)):

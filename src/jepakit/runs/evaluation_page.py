@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf, isfinite
 
 import numpy as np
 import torch
@@ -254,7 +255,7 @@ def _curves(evaluated: Evaluated) -> list[Section]:
     row, judgement = next(iter(evaluated.judgements.items()))
     drawn = []
     for title, curves in grouped_curves(judgement.curves).items():
-        best = sorted(curves.items(), key=lambda item: -item[1][-1])[:_MOST_LINES]
+        best = _best(title, curves)
         lines = [_line(name, list(range(1, len(curve) + 1)), curve) for name, curve in best]
         told = "; ".join(
             f"{name} {curve[0]:.3g} after one epoch, {curve[-1]:.3g} at the end"
@@ -272,9 +273,21 @@ def grouped_curves(curves: Mapping[str, list[float]]) -> dict[str, dict[str, lis
     for name, curve in curves.items():
         if len(curve) > 1:
             before, sweeps, head = name.partition("/lr=")
-            title = _words(before)
-            groups.setdefault(title, {})[f"lr={head}" if sweeps else title] = curve
+            what = ", loss" if sweeps and head.endswith("/loss") else ""
+            title = _words(before) + what
+            head = f"lr={head.removesuffix('/loss')}" if sweeps else title
+            groups.setdefault(title, {})[head] = curve
     return groups
+
+
+def _best(title: str, curves: Mapping[str, list[float]]) -> list[tuple[str, list[float]]]:
+    """The few that end best: with the lowest loss, or the highest accuracy; the broken last."""
+    sign = 1 if title.endswith("loss") else -1
+
+    def rank(item: tuple[str, list[float]]) -> float:
+        return sign * item[1][-1] if isfinite(item[1][-1]) else inf
+
+    return sorted(curves.items(), key=rank)[:_MOST_LINES]
 
 
 def _chosen(evaluated: Evaluated) -> list[Section]:

@@ -14,7 +14,7 @@ from jepakit.evaluation.judgement import Judgement
 from jepakit.evaluation.knn import NearestNeighbours
 from jepakit.evaluation.linear_sweep import LinearSweep
 from jepakit.evaluation.questions import Question
-from jepakit.runs.evaluation_settings import EvaluationSettings, Task
+from jepakit.runs.evaluation_settings import EvaluationSettings, FeatureSettings, Task
 from jepakit.runs.tasks import (
     ON_FEATURES,
     applies,
@@ -72,6 +72,13 @@ def test_fewer_pictures_than_any_number_of_neighbours_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"among 5 training pictures: .*knn\.neighbours=\[5\]"):
         judge(few, few)
     assert impossible_neighbours(SETTINGS, 5) == ""
+
+
+def test_a_gpu_is_fed_by_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    assert SETTINGS.features.workers(torch.device("cpu")) == 1
+    assert SETTINGS.features.workers(torch.device("cuda")) == 11
+    assert FeatureSettings(num_workers=0).workers(torch.device("cuda")) == 0
 
 
 def test_which_task_asks_which_question() -> None:
