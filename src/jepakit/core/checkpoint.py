@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +119,12 @@ def restore_networks(state: State, objective: nn.Module) -> None:
     present = objective.state_dict()
     expected = {f"objective/{name}": tuple(tensor.shape) for name, tensor in present.items()}
     found = {n: shape for n, shape in state.shapes.items() if n.startswith("objective/")}
+    wanted, there = _first_names(expected), _first_names(found)
+    if wanted - there:
+        raise ValueError(
+            f"the checkpoint has no {' and no '.join(sorted(wanted - there))}, only "
+            f"{', '.join(sorted(there)) or 'other things'}: give one that `jepa pretrain` wrote"
+        )
     differences = compare_shapes(expected, found)
     if differences:
         raise ValueError(
@@ -127,6 +133,11 @@ def restore_networks(state: State, objective: nn.Module) -> None:
         )
     networks = state.like({f"objective/{name}": tensor for name, tensor in present.items()})
     objective.load_state_dict({n.removeprefix("objective/"): v for n, v in networks.items()})
+
+
+def _first_names(names: Iterable[str]) -> set[str]:
+    """The networks that a state is made of: `predictor` of `objective/predictor.norm.bias`."""
+    return {name.removeprefix("objective/").partition(".")[0] for name in names}
 
 
 def compare_shapes(
