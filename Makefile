@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-all check format bench tree lock clean
+CLUSTER := JEPAKIT_CLUSTER=required
+
+.PHONY: help demo test test-all test-cluster check format bench tree lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
@@ -22,6 +24,10 @@ test: .venv/ready   ## the tests
 
 test-all: .venv/ready   ## the slow tests too: kills and resumes a run 20 times
 	$(BIN)/python -m pytest -q
+
+test-cluster: .venv/ready   ## on a two-node SLURM on this machine (installs it: Debian, root): minutes
+	sh scripts/install_slurm.sh
+	$(CLUSTER) $(BIN)/python -m pytest -q tests/cluster
 
 check: .venv/ready  ## style, types, and the README's tree
 	$(BIN)/ruff check .

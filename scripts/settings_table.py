@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from jepakit.launch.slurm_settings import SlurmSettings
 from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.seeing.settings import SeeingSettings
@@ -23,6 +24,7 @@ WHOLE: dict[type[BaseModel], str] = {
     RunConfig: "The run",
     EvaluationSettings: "An evaluation (`jepa evaluate`)",
     SeeingSettings: "Drawings (`jepa visualize`, `jepa report`)",
+    SlurmSettings: "Jobs on SLURM (the words after `--slurm`)",
 }
 NAMES: dict[Any, str] = {
     **{int: "whole number", float: "number", str: "text", bool: "true or false"},
@@ -37,6 +39,8 @@ def all_tables() -> str:
     evaluation = sections(EvaluationSettings, "", EvaluationSettings(), {})
     drawings = sections(SeeingSettings, "", SeeingSettings(), known)
     return "\n\n".join([*training, *evaluation, *drawings])
+    jobs = sections(SlurmSettings, "", SlurmSettings(), {})
+    return "\n\n".join([*training, *evaluation, *jobs])
 
 
 def sections(

@@ -25,6 +25,8 @@ bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 data_commands = typer.Typer(help="Look at pictures before training on them.", no_args_is_help=True)
 app.add_typer(data_commands, name="data")
+checkpoint_commands = typer.Typer(help="Checkpoints of a run.", no_args_is_help=True)
+app.add_typer(checkpoint_commands, name="checkpoint")
 
 Config = Annotated[  # text, not a path: without a file the first word is a setting
     str | None, typer.Argument(help="YAML file; without one, settings are chosen for you")
@@ -67,12 +69,70 @@ def pretrain(
     show: Annotated[
         bool, typer.Option("--print", help="print the resolved settings and stop")
     ] = False,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="NAME=VALUE...",
+            help="as a job of a SLURM cluster: partition=lab nodes=2 gpus_per_node=8 time=2-00",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="with --slurm: print the batch script, submit nothing")
+    ] = False,
 ) -> None:
     """Train an encoder; the same command continues an unfinished run."""
-    from jepakit.commands.pretrain import pretrain as run
-
     path, settings = _split(config, words)
-    raise typer.Exit(run(path, settings, data, devices or [], show))
+    if slurm is None:
+        if dry_run:
+            raise ValueError("--dry-run shows a batch script: add --slurm partition=NAME …")
+        from jepakit.commands.pretrain import pretrain as run
+
+        raise typer.Exit(run(path, settings, data, devices or [], show))
+    if devices:
+        raise ValueError("with --slurm leave --devices out: write device=cpu after --slurm")
+    from jepakit.commands.submission import pretrain_on_slurm
+
+    raise typer.Exit(pretrain_on_slurm(path, settings, data, slurm, dry_run))
+
+
+Folder = Annotated[
+    Path, typer.Argument(help="a run folder, or the folder of its jobs' logs", metavar="FOLDER")
+]
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """How far runs have come, when they will end, and what their jobs do."""
+    from jepakit.commands.status import status as run
+
+    raise typer.Exit(run(folder))
+
+
+@app.command()
+def logs(
+    folder: Folder,
+    rank: Annotated[int, typer.Option("--rank", help="of which process", min=0)] = 0,
+    lines: Annotated[int, typer.Option("--lines", help="to begin with", min=0)] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="go on while the run does")
+    ] = True,
+) -> None:
+    """What a run's process says; goes on until the run ends, or Ctrl-C (which leaves it alone)."""
+    from jepakit.commands.logs import logs as run
+
+    raise typer.Exit(run(folder, rank, lines, follow))
+
+
+@app.command()
+def stop(
+    folder: Folder,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="until it is saved")] = True,
+) -> None:
+    """Save and end what runs in a folder; the command that started it continues it."""
+    from jepakit.commands.stop import stop as run
+
+    raise typer.Exit(run(folder, wait))
 
 
 @app.command()
@@ -84,6 +144,53 @@ def doctor(
 
     path, settings = _split(config, words)
     raise typer.Exit(run(path, settings, data, devices or []))
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="YAML file, ours or the reference's")],
+    words: Words = None,
+    gpus: Annotated[
+        str, typer.Option("--gpus", metavar="NxNAME", help="e.g. 16xA100-80G, 8xH200, RTX4090")
+    ] = "8xH100",
+    share: Annotated[
+        str | None,
+        typer.Option(
+            "--share", help="of the peak: 0.4, 40%, or a file with `jepa bench step`'s output"
+        ),
+    ] = None,
+    pictures: Annotated[
+        int | None, typer.Option("--pictures", help="in an epoch; otherwise counted", min=1)
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", help="of one GPU for one hour", min=0)
+    ] = None,
+    per_node: Annotated[int, typer.Option("--per-node", help="GPUs in one machine", min=1)] = 8,
+    network: Annotated[
+        float, typer.Option("--network", help="between machines, Gbit/s per GPU", min=0.001)
+    ] = 200.0,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="simulate failures and stragglers instead")
+    ] = False,
+    hours_between: Annotated[
+        float,
+        typer.Option("--hours-between", help="failures of one GPU, on average", min=0.001),
+    ] = 50_000.0,
+    seed: Annotated[int, typer.Option("--seed", help="of the simulation", min=0)] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder for the simulation's table and figure")
+    ] = None,
+) -> None:
+    """What a run needs on GPUs that are not here: memory, images/s, network, hours, cost."""
+    from jepakit.commands.plan import plan as run
+    from jepakit.commands.plan_failures import plan_failures
+
+    common = (config, words or [], gpus, share, pictures, per_node, network)
+    if failures:
+        raise typer.Exit(plan_failures(*common, hours_between, seed, out))
+    if out is not None:
+        raise ValueError("--out is for the simulation: add --failures")
+    raise typer.Exit(run(*common, price))
 
 
 @app.command()
@@ -390,6 +497,22 @@ def data_stats(
     raise typer.Exit(run(pictures, channels, values, split, num_pictures, out))
 
 
+@checkpoint_commands.command("merge")
+def checkpoint_merge(
+    source: Annotated[
+        Path, typer.Argument(help="a run folder, or one of its checkpoints", metavar="RUN")
+    ],
+    out: Annotated[Path, typer.Argument(help="a new file", metavar="OUT.safetensors")],
+    networks_only: Annotated[
+        bool, typer.Option("--networks-only", help="leave out the optimizer")
+    ] = False,
+) -> None:
+    """Write a checkpoint, also one that several processes wrote in parts, into a single file."""
+    from jepakit.commands.checkpoint import merge as run
+
+    raise typer.Exit(run(source, out, networks_only))
+
+
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--folder", help="where everything is written")] = Path(
@@ -410,6 +533,26 @@ def bench_step(config: Config = None, words: Words = None, devices: Devices = No
 
     path, settings = _split(config, words)
     raise typer.Exit(run(path, settings, devices or []))
+
+
+@bench.command("scaling")
+def bench_scaling(
+    config: Config = None,
+    words: Words = None,
+    devices: Devices = None,
+    rounds: Annotated[int, typer.Option("--rounds", help="turns of each", min=1)] = 5,
+    steps: Annotated[int, typer.Option("--steps", help="timed per turn", min=1)] = 10,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the speeds")] = None,
+    measure: Annotated[Path | None, typer.Option("--measure", hidden=True)] = None,
+) -> None:
+    """One process and several, in turns: images/s and efficiency at the same global batch."""
+    from jepakit.commands.bench_scaling import bench_scaling as run
+    from jepakit.commands.bench_scaling import measure_here
+
+    path, settings = _split(config, words)
+    if measure is not None:  # in the processes that the command starts
+        raise typer.Exit(measure_here(path, settings, steps, measure))
+    raise typer.Exit(run(path, settings, devices or [], rounds, steps, out))
 
 
 @bench.command("data")
@@ -492,24 +635,31 @@ def _split(config: str | None, words: list[str] | None) -> tuple[Path | None, li
 
 
 def spread(arguments: list[str]) -> list[str]:
-    """`--devices cpu cpu` -> `--devices cpu --devices cpu`: as people write it."""
+    """`--devices cpu cpu` -> `--devices cpu --devices cpu`: as people write it; so for --slurm."""
     spread_out: list[str] = []
-    devices: list[str] | None = None  # those that belong to the `--devices` just read
+    option, values = "", []  # the option just read, and the words that belong to it
     for word in [*arguments, ""]:
-        if devices is not None and _may_be_device(word):
-            devices.append(word)
+        if option and _SPREAD[option](word):
+            values.append(word)
             continue
-        if devices is not None:
-            named = [part for device in devices for part in ("--devices", device)]
-            spread_out += named or ["--devices"]
-        devices = [] if word == "--devices" else None
-        if word != "--devices":
+        if option:
+            nothing = ["--slurm", ""] if option == "--slurm" else [option]  # it may stand alone
+            spread_out += [part for value in values for part in (option, value)] or nothing
+        option, values = (word, []) if word in _SPREAD else ("", [])
+        if not option:
             spread_out.append(word)
     return spread_out[:-1]
 
 
 def _may_be_device(word: str) -> bool:
     return not (not word or word.startswith("-") or "=" in word or word.endswith((".yaml", ".yml")))
+
+
+def _may_be_setting(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
+_SPREAD = {"--devices": _may_be_device, "--slurm": _may_be_setting}
 
 
 class _Standard(logging.StreamHandler):  # type: ignore[type-arg]
@@ -527,6 +677,7 @@ class _Standard(logging.StreamHandler):  # type: ignore[type-arg]
 
 def main(arguments: list[str] | None = None) -> None:
     """Text in, exit code out: an error of the user's is one sentence."""
+    _speak_utf8()
     # Read when torch loads. Threads that wait by spinning starve a busy CPU, threads that sleep at
     # once wake up late: they spin for some microseconds, then sleep (docs/lab_notes.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -546,6 +697,16 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error, 3)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _speak_utf8() -> None:
+    """Start again in Python's UTF-8 mode where names of files would be read in another encoding.
+
+    Python does so by itself under `LC_ALL=C`, unless it was told not to.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _fail(error: Exception, code: int) -> NoReturn:

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import torch
 
-from jepakit.core.distributed import Place, join, leave
+from jepakit.core.distributed import Place, leave
+from jepakit.core.joining import ProcessSettings, join
 
 SECONDS = 600  # until a group that hangs is ended; on a free machine a few are enough
 
@@ -78,6 +79,7 @@ def run_distributed_test() -> Callable[..., list[Any]]:
 
 if __name__ == "__main__":
     file, name, given, destination = sys.argv[1:]
-    join(Place.from_environment(), torch.device("cpu"), timeout_s=SECONDS)
+    patient = ProcessSettings(join_seconds=SECONDS, hang_seconds=SECONDS)
+    join(Place.from_environment(), torch.device("cpu"), patient, alone=True)
     torch.save(runpy.run_path(file)[name](*json.loads(given)), destination)
     leave()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jepakit.core.distributed import (
     Place,
-    check_same_step,
+    check_alike,
     gather_rows,
     mean_over_processes,
 )
@@ -134,7 +134,7 @@ def term_gradients() -> dict[str, Tensor]:
 def told_of_steps(step: int) -> str:
     """What is said when this process would begin at `step`; empty if all agree."""
     try:
-        check_same_step(step)
+        check_alike({"step": step, "world size": 2})
     except RunFailed as error:
         return str(error)
     return ""
@@ -207,7 +207,10 @@ def test_processes_that_would_begin_at_different_steps_are_stopped(
 ) -> None:
     for process in two:
         assert process["same step"] == ""
-        assert "[7, 8]" in process["other steps"]
+        told = process["other steps"]
+        assert "step: 7 for process 0 on" in told
+        assert ", 8 for process 1 on" in told
+        assert "world size" not in told
 
 
 def test_rows_come_in_the_order_of_ranks_and_means_are_means(two: list[dict[str, Any]]) -> None:

@@ -31,6 +31,7 @@ for line in sys.stdin:
         if child == 0:
             os.setsid()
             os.chdir(job["folder"])
+            os.environ.update(job["environment"])
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for number, name in ((1, "out"), (2, "err")):
                 os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
@@ -51,7 +52,13 @@ for line in sys.stdin:
 class Command:
     """A `jepa` command that was started."""
 
-    def __init__(self, server: subprocess.Popen[str], folder: Path, *words: object) -> None:
+    def __init__(
+        self,
+        server: subprocess.Popen[str],
+        folder: Path,
+        *words: object,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         place = folder / f"command-{time.monotonic_ns()}"
         self.words = [str(word) for word in words]
@@ -60,6 +67,7 @@ class Command:
             self.files[name].touch()
         job = {name: str(path) for name, path in self.files.items()}
         job |= {"words": self.words, "folder": str(folder)}  # type: ignore[dict-item]
+        job |= {"environment": environment or {}}  # type: ignore[dict-item]
         assert server.stdin is not None
         server.stdin.write(json.dumps(job) + "\n")
         server.stdin.flush()
@@ -131,7 +139,9 @@ def jepa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jepa]:
         text=True,
     )
     with server:
-        yield lambda *words, folder: Command(server, folder, *words)
+        yield lambda *words, folder, environment=None: Command(
+            server, folder, *words, environment=environment
+        )
         assert server.stdin is not None
         server.stdin.close()
 
@@ -157,6 +167,12 @@ monitors:
   gradients: {every: 4}
   online_probe: {every: 9}
 """
+
+
+@pytest.fixture(scope="session")
+def tiny_text() -> str:
+    """What the tiny config says."""
+    return TINY
 
 
 @pytest.fixture

@@ -123,7 +123,16 @@ def test_printed_settings_are_the_same_when_read_again(capfd: pytest.CaptureFixt
         ("x --devices", "x --devices"),
         ("x --devices --print", "x --devices --print"),
         ("x a=1", "x a=1"),
+        ("x c.yaml --slurm p=a n=2 --dry-run", "x c.yaml --slurm p=a --slurm n=2 --dry-run"),
+        ("x --slurm p=a c.yaml b=2", "x --slurm p=a c.yaml b=2"),
+        ("x --slurm p=a --devices cpu cpu", "x --slurm p=a --devices cpu --devices cpu"),
+        ("x --slurm p=a --slurm n=2", "x --slurm p=a --slurm n=2"),
     ],
 )
-def test_devices_as_people_write_them(typed: str, understood: str) -> None:
+def test_devices_and_words_for_slurm_as_people_write_them(typed: str, understood: str) -> None:
     assert spread(typed.split()) == understood.split()
+
+
+def test_slurm_may_stand_alone() -> None:
+    assert spread(["x", "--slurm"]) == ["x", "--slurm", ""]
+    assert spread(["x", "--slurm", "c.yaml"]) == ["x", "--slurm", "", "c.yaml"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,12 @@ def test_several_checkpoints_make_a_curve(jepa: Jepa, finished: Path, coloured: 
     rows = json.loads((out / "scores.json").read_text())["scores"]
     assert {row.partition(" ")[0] for row in list(rows)[:4]} == {step.name for step in steps}
     assert len(rows) == 2 * len(steps) + 2
-    assert "Over the training" in (out / "evaluation.html").read_text()
+    page = (out / "evaluation.html").read_text()
+    assert "Over the training" in page
+    told = re.findall(r"linear over training, (.*?)[\"<]", page)[0]
+    assert re.sub(r"[\d.]+", "#", told) == (
+        "run (target encoder): # at #, # at #; run (context encoder): # at #, # at #"
+    ), told
 
 
 def test_scenes_are_counted_and_measured(jepa: Jepa, finished_copy: Path) -> None:

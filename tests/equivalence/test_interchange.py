@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModel, IJepaConfig, IJepaModel
 
 from jepakit.commands.bench_interchange import (
-    _forms,
+    forms,
     random_pictures,
     random_weights,
     third_party_differences,
@@ -34,14 +34,12 @@ from jepakit.runs.weights import load_weights
 
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-# Full width, for rounding grows with it; fewer layers, for memory and time.
-DEPTHS = {"vit_tiny": 12, "vit_small": 4}
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("to", ["huggingface", "timm"])
 def test_every_size_computes_the_same_elsewhere(tmp_path: Path, size: str, to: Format) -> None:
-    weights = random_weights(size, DEPTHS.get(size, 1))
+    weights = random_weights(size, 1)  # of full width, for rounding grows with it
     found = third_party_differences(weights, to, tmp_path / "out")
     reader = "transformers" if to == "huggingface" else to
     assert found.keys() == {f"{reader}, 64 px", f"{reader}, 96 px"}
@@ -172,7 +170,7 @@ def test_what_differs_is_not_put_in_place(tmp_path: Path, monkeypatch: pytest.Mo
 
     def broken(weights: object, path: Path, precision: str) -> dict[str, export.Reader]:
         (path / "half").write_text("written")
-        return {"somebody": lambda views: torch.zeros(len(views), 16, 192)}
+        return {"somebody": lambda views: torch.zeros(len(views), views.shape[-1] ** 2 // 256, 192)}
 
     monkeypatch.setitem(export._WRITERS, "huggingface", broken)
     with pytest.raises(RunFailed, match="differs, so nothing was written: somebody"):
@@ -219,7 +217,7 @@ def test_fewer_bits_cost_what_is_said(tmp_path: Path, precision: str) -> None:
 
 @pytest.mark.slow
 def test_every_cell_of_the_table(tmp_path: Path) -> None:
-    table = _forms(tmp_path)
+    table = dict(forms(tmp_path))
     assert len(table) == 5
     for row in table.values():
         assert row.keys() == set(FORMATS)

@@ -34,13 +34,12 @@ def bench_features(data: str, size: str, num_pictures: int, rounds: int) -> int:
     pictures = Pictures(source, chosen, torch.zeros(len(chosen), dtype=torch.int64))
     subject = _subject(size)
     settings = EvaluationSettings().features
+    num_workers = settings.workers(subject.device)
     views = torch.cat([v for v, _ in pictures.views(subject.size, settings.batch_size)])
 
     def all_of_it() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            bank = FeatureBank(
-                Path(folder), lambda line: None, settings.batch_size, settings.num_workers
-            )
+            bank = FeatureBank(Path(folder), lambda line: None, settings.batch_size, num_workers)
             bank.features(subject, pictures)
 
     def forward_alone() -> None:

@@ -4,80 +4,83 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
 from jepakit.core.files import write_text
 from jepakit.core.randomness import generator
 from jepakit.models import SIZES, Encoder, Predictor
+from jepakit.models.positions import Grid, sine_cosine_positions
 from jepakit.pretrained.resizing import resized
 from jepakit.pretrained.weights import CONTEXT, PREDICTOR, TARGET, Description, Weights
 from jepakit.runs.export import ENDINGS, FORMATS, Difference, Format, export_weights
 from jepakit.runs.weights import load_weights
 from jepakit.version import __version__
 
-# Memory: full width always, so that rounding is that of the size; but few layers above ViT-B.
-_DEPTHS = {"vit_tiny": 12, "vit_small": 12, "vit_base": 12}
-_FEW_LAYERS = 2
+# Memory and time: full width always, so that rounding is that of the size, but few layers.
+_NUM_LAYERS = 2
 _PATCH, _SIZE, _OTHER_SIZE = 16, (64, 64), (96, 96)
 _SOURCES: tuple[Format, ...] = ("huggingface", "timm", "meta", "safetensors")
-_OF_SIZES: tuple[Format, ...] = ("huggingface", "timm", "onnx", "torch-export")
+_LIBRARIES: tuple[Format, ...] = ("huggingface", "timm")
 _OURS = "jepakit"
 
 Row = dict[str, float]
 
 
 def bench_interchange(out: Path | None) -> int:
-    """Print both tables; write the figures."""
+    """Print both tables; write the figures, after every row that is done."""
     console = Console()
     tables: dict[str, dict[str, Row]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        tables["source to destination"] = _forms(Path(folder))
-        console.print(_table("from, to (vit_tiny)", tables["source to destination"]))
-        tables["size by reader"] = _sizes(Path(folder))
-        console.print(_table("size, reader", tables["size by reader"]))
+        for title, rows in (("size, reader", sizes), ("from, to", forms)):
+            tables[title] = {}
+            for name, row in rows(Path(folder)):
+                tables[title][name] = row
+                if out is not None:
+                    write_text(out, _figures(out, tables))
+            console.print(_table(title, tables[title]))
     console.print("largest absolute difference of tokens and pooled features, fp32")
-    if out is not None:
-        versions = {"jepakit": __version__, "torch": torch.__version__}
-        content = {"command": f"jepa bench interchange --out {out}", "versions": versions}
-        write_text(out, json.dumps({**content, **tables}, indent=1) + "\n")
     return 0
 
 
-def _forms(folder: Path) -> dict[str, Row]:
-    """Largest differences from the networks that were there at first: a row per source."""
-    weights = random_weights("vit_tiny", 2)
+def _figures(out: Path, tables: Mapping[str, Mapping[str, Row]]) -> str:
+    installed = ("torch", "transformers", "timm", "onnxruntime")
+    versions = {"jepakit": __version__, **{name: version(name) for name in installed}}
+    content = {"command": f"jepa bench interchange --out {out}", "versions": versions, **tables}
+    return json.dumps(content, indent=1) + "\n"
+
+
+def forms(folder: Path) -> Iterator[tuple[str, Row]]:
+    """Largest differences from the networks that there were at first, per source: ViT-Ti width."""
+    weights = random_weights("vit_tiny", 1)
     pictures = random_pictures(weights)
-    rows: dict[str, Row] = {}
     for source in (None, *_SOURCES):
         given = weights
         if source is not None:
             place = folder / f"from-{_file(source)}"
             export_weights(weights, source, place, pictures)
             given = load_weights(str(place), torch.device("cpu")).weights()
-        rows[source or "networks in memory"] = {
-            to: _largest(export_weights(given, to, folder / f"{source}-to-{_file(to)}", pictures))
-            for to in FORMATS
-        }
-    return rows
+        places = {to: folder / f"{source}-to-{_file(to)}" for to in FORMATS}
+        yield (
+            source or "a run",
+            {to: _largest(export_weights(given, to, places[to], pictures)) for to in FORMATS},
+        )
 
 
-def _sizes(folder: Path) -> dict[str, Row]:
-    """Largest differences per reader, last layer and pooled, at two sizes: a row per encoder."""
-    rows = {}
+def sizes(folder: Path) -> Iterator[tuple[str, Row]]:
+    """Largest differences per library, last layer and pooled, at two sizes, for every encoder."""
     for size in SIZES:
-        depth = _DEPTHS.get(size, _FEW_LAYERS)
-        weights = random_weights(size, depth)
+        weights = random_weights(size, _NUM_LAYERS)
         row: Row = {}
-        for to in _OF_SIZES:
+        for to in _LIBRARIES:
             row |= third_party_differences(weights, to, folder / f"{size}-{_file(to)}")
-        rows[f"{size}, {depth} layers"] = row
-    return rows
+        yield f"{size}, {_NUM_LAYERS} layers", row
 
 
 def third_party_differences(weights: Weights, to: Format, place: Path) -> Row:
@@ -95,20 +98,29 @@ def third_party_differences(weights: Weights, to: Format, place: Path) -> Row:
 def random_weights(size: str, depth: int) -> Weights:
     """Two encoders and a predictor with weights that let every part matter."""
     torch.manual_seed(0)
-    encoder = Encoder.Settings(size=size, depth=depth, patch=_PATCH, initialisation="fan_in")  # type: ignore[arg-type]
-    target, context = Encoder(encoder, 3, _SIZE), Encoder(encoder, 3, _SIZE)
-    narrow = Predictor.Settings(width=12 * target.num_heads, depth=1, initialisation="fan_in")
-    networks: dict[str, nn.Module] = {
-        **{TARGET: target, CONTEXT: context},
-        PREDICTOR: Predictor(narrow, target),
+    settings = Encoder.Settings(size=size, depth=depth, patch=_PATCH)  # type: ignore[arg-type]
+    narrow = Predictor.Settings(width=12 * settings.resolved().num_heads, depth=1)
+    with torch.device("meta"):  # shapes
+        encoder = Encoder(settings, 3, _SIZE)
+        predictor = Predictor(narrow, encoder)
+    networks = {TARGET: encoder, CONTEXT: encoder, PREDICTOR: predictor}
+    states = {
+        network: {
+            name: _random(name, shape, encoder.grid) for name, shape in module.state_dict().items()
+        }
+        for network, module in networks.items()
     }
-    with torch.no_grad():
-        for network in networks.values():
-            for parameter in network.parameters():
-                if parameter.ndim == 1:  # biases and norms, else 0 and 1
-                    parameter.add_(torch.randn_like(parameter) * 0.2)
-    states = {name: network.state_dict() for name, network in networks.items()}
-    return Weights(states, Description(encoder=encoder, predictor=narrow, size=_SIZE))
+    return Weights(states, Description(encoder=settings, predictor=narrow, size=_SIZE))
+
+
+def _random(name: str, shaped: Tensor, grid: Grid) -> Tensor:
+    """Matrices by the fan-in; norms and biases apart from 1 and 0."""
+    if name.endswith("pos_embed"):
+        return sine_cosine_positions(grid, shaped.shape[-1])[None]
+    values = torch.randn(shaped.shape)
+    if shaped.ndim > 1:
+        return values * (3 * shaped[0].numel()) ** -0.5
+    return values * 0.2 + (1.0 if "norm" in name and name.endswith("weight") else 0.0)
 
 
 def random_pictures(

@@ -8,8 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jepakit.core.durations import in_words
 from jepakit.training.interruption import Interruption
-from jepakit.training.progress import in_words
 
 _SECONDS_BETWEEN_LINES = 15.0
 

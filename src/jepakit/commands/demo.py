@@ -14,6 +14,7 @@ from jepakit.commands.pretrain import launch_or_train
 from jepakit.commands.report import looking_at_run
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
+from jepakit.core.durations import in_words
 from jepakit.evaluation.questions import DEMO_QUESTIONS
 from jepakit.launch.local import num_cores
 from jepakit.runs.config import RunConfig
@@ -21,7 +22,6 @@ from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.report import write_report
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
-from jepakit.training.progress import in_words
 
 SETTINGS = EvaluationSettings(
     tasks=("knn", "linear"), questions=DEMO_QUESTIONS, num_train=8000, num_test=2000

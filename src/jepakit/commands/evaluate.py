@@ -25,6 +25,8 @@ from jepakit.runs.pictures import open_validation
 from jepakit.runs.subjects import Candidate, open_candidates
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 
+_USUAL_NEIGHBOURS = 20
+
 
 def evaluate(
     words: Sequence[str],
@@ -140,7 +142,9 @@ def deviations(comparison: Comparison) -> list[str]:
 def main_columns(comparison: Comparison) -> list[str]:
     """The columns worth a place on the terminal: one k-NN, every probe, few details."""
     columns = comparison.columns
-    shown = [c for c in columns if not re.search(r"knn_\d+$", c) or c.endswith("knn_20")]
+    neighbours = {int(k) for c in columns for k in re.findall(r"knn_(\d+)$", c)}
+    usual = _USUAL_NEIGHBOURS if _USUAL_NEIGHBOURS in neighbours else max(neighbours, default=0)
+    shown = [c for c in columns if not re.search(r"knn_\d+$", c) or c.endswith(f"knn_{usual}")]
     if any(c.startswith("mean/") for c in columns):
         shown = [c for c in shown if not re.search(r"(?<!mean)/knn_\d+$", c)]
     return shown or columns

@@ -104,10 +104,10 @@ def _place_among_processes() -> Place | None:
 def _open(asked: Asked, device: str, reading: Reading) -> Extraction:
     model = open_model(asked.model, device, asked.branch, asked.precision)
     reading.check(model.depth)
-    if Place.from_environment().is_first and "JEPAKIT_DEVICE" not in os.environ:
-        _tell(Console(stderr=True), model.report.sentence)
     size = model.checked_size(asked.size)
     splits = open_given(asked.data, model.num_channels, parse_values(asked.values), asked.split)
+    if "JEPAKIT_DEVICE" not in os.environ:
+        _tell(Console(stderr=True), model.report.sentence)
     workers = asked.num_workers
     if workers is None:
         workers = num_cores() // Place.from_environment().world_size

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from jepakit.commands.counted_work import CountedWork
 from jepakit.core.byte_sizes import in_bytes, parse_bytes
+from jepakit.core.durations import in_words
 from jepakit.data.packing import PackedFolder, Packing, verify
 from jepakit.data.sources.pack_description import PackDescription
 from jepakit.runs.given_pictures import open_given, parse_values
 from jepakit.runs.yaml_file import check
-from jepakit.training.progress import in_words
 
 
 def pack(

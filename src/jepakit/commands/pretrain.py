@@ -13,16 +13,20 @@ import torch
 from rich.console import Console
 
 from jepakit.core.devices import choose_device
-from jepakit.core.distributed import Place, join, leave
+from jepakit.core.distributed import Place, check_alike, is_lost_connection, leave, who
+from jepakit.core.errors import RunFailed
 from jepakit.core.files import write_text
+from jepakit.core.joining import join
+from jepakit.core.parent import end_with_launcher
 from jepakit.data.sources import Source
 from jepakit.launch.local import launch
 from jepakit.runs.assemble import assemble
-from jepakit.runs.config import FREE_TO_CONTINUE, RunConfig, differences
+from jepakit.runs.config import FREE_TO_CONTINUE, RunConfig, differences, flat
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.preflight import preflight
 from jepakit.runs.resolve import resolve_training
 from jepakit.runs.yaml_file import check, read_yaml, to_yaml
+from jepakit.version import code_version
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +68,32 @@ def train(config: RunConfig, place: Place, console: Console, source: Source | No
 
     `source` takes the place of the one that the config describes.
     """
+    end_with_launcher()
     device = choose_device(device_name(config, place))
-    join(place, device)
+    join(place, device, config.processes, alone=config.parallel == "fsdp" or config.cpu_offload)
     try:
+        check_alike(_description(config, place))
         if not place.is_first:
             return _run(config, place, device, console, source)
         folder = RunFolder(config.folder)
         with folder.held(), _logged_to(folder.log):
             settle(config)
             return _run(config, place, device, console, source)
+    except RuntimeError as error:
+        if isinstance(error, RunFailed) or not is_lost_connection(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise RunFailed(
+            f"{who()} lost another process of the run ({reason}): that one says why it ended"
+        ) from error
     finally:
         leave()
+
+
+def _description(config: RunConfig, place: Place) -> dict[str, object]:
+    """What all processes of a run must agree in before they look at pictures."""
+    settings = flat(config.model_dump(mode="json", exclude={"devices"}))
+    return {"world size": place.world_size, "code": code_version(), **settings}
 
 
 def _run(
@@ -93,7 +112,7 @@ def _run(
             return 0
         if place.is_first:
             preflight(config, trainer, networks, console)
-        if trainer.step:
+        if trainer.step and place.is_first:
             log.info("continuing at step %d of %d", trainer.step, total)
         finished = trainer.run()
     if place.is_first:
@@ -126,9 +145,14 @@ def settle(config: RunConfig) -> None:
 def device_name(config: RunConfig, place: Place) -> str:
     """The device of this process: as the launcher says, or by its local rank."""
     name = os.environ.get("JEPAKIT_DEVICE") or config.devices[place.rank % len(config.devices)]
-    if name == "auto" and place.world_size > 1:
-        return f"cuda:{place.local_rank}" if torch.cuda.is_available() else "cpu"
-    return name
+    if name != "auto":
+        return name
+    if not torch.cuda.is_available():
+        if place.is_first and os.environ.get("SLURM_GPUS_ON_NODE"):
+            log.warning("SLURM gave GPUs to this job, but torch finds none: training on the CPU")
+        return "cpu" if place.world_size > 1 else name
+    # A process that is shown a single GPU uses it; one that is shown all uses its own.
+    return f"cuda:{place.local_rank if torch.cuda.device_count() > 1 else 0}"
 
 
 def _config_in(folder: RunFolder) -> RunConfig:

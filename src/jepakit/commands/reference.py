@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from jepakit.launch.slurm import Request, submit, training_command
+from jepakit.commands.submission import Submission, submit_all
+from jepakit.launch.slurm_settings import SlurmSettings
 from jepakit.runs.config import RunConfig
 from jepakit.runs.reference_yaml import from_reference, is_reference
 from jepakit.runs.yaml_file import check, read_yaml
 
 
 def submit_training(
-    fname: Path, request: Request, batch_launch: bool = False, cluster: str = "slurm"
+    fname: Path,
+    settings: SlurmSettings,
+    logs: Path,
+    batch_launch: bool = False,
+    dry_run: bool = False,
 ) -> int:
     """Submit the training that a file describes, or with `batch_launch` those that it lists.
 
     Every file is checked before anything is submitted. Prints the jobs' numbers.
     """
     files = listed_files(fname) if batch_launch else [fname]
-    workers = [_num_workers(file, request.num_processes) for file in files]
-    if request.cpus_per_task is None and None not in workers:
-        most = max(number for number in workers if number is not None)
-        request = replace(request, cpus_per_task=max(1, most))
-    jobs = submit([training_command(file) for file in files], request, cluster)
-    for file, job in zip(files, jobs, strict=True):
-        print(f"{file}: job {job.job_id}, logs in {request.folder / f'job_{job.job_id}'}")
-    return 0
+    submissions = [
+        Submission(str(file), file, (), _config(file, settings.num_processes)) for file in files
+    ]
+    return submit_all(submissions, settings, logs, dry_run)
 
 
 def listed_files(listing: Path) -> list[Path]:
@@ -56,12 +56,9 @@ def listed_files(listing: Path) -> list[Path]:
     return [file if file.exists() else listing.parent / file for file in files]
 
 
-def _num_workers(file: Path, num_processes: int) -> int | None:
-    """Checks a config file; returns how many loader processes a task runs, if it says so."""
+def _config(file: Path, num_processes: int) -> RunConfig:
+    """The run that a file describes on so many processes."""
     content = read_yaml(file)
     if is_reference(content):
-        config = from_reference(content, num_processes)
-    else:
-        config = check(RunConfig, content)
-    number = config.data.num_workers
-    return number if isinstance(number, int) else None
+        return from_reference(content, num_processes)
+    return check(RunConfig, content)

@@ -8,6 +8,8 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from jepakit.core import settings as core
+from jepakit.core.distributed import from_first, gather_objects, rank, who, world_size
 from jepakit.core.files import flush_to_disk, sha256
+from jepakit.core.sharded_checkpoint import ShardedTensors
+from jepakit.core.shards import is_sharded, spread_like
 
 log = logging.getLogger(__name__)
 
 TENSORS, FACTS = "state.safetensors", "facts.json"
+_NUMBER = torch.zeros(())
 
 
 class CheckpointSettings(core.Settings):
@@ -41,10 +47,33 @@ class DamagedCheckpoint(ValueError):
 
 @dataclass(frozen=True)
 class State:
-    """All that a run needs to go on: tensors by name, and plain facts."""
+    """All that a run needs to go on: tensors by name, and plain facts.
 
-    tensors: dict[str, Tensor]
+    Tensors may be spread over processes, or still lie on the disk (`ShardedTensors`).
+    """
+
+    tensors: Mapping[str, Tensor]
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether this process holds only a part of it."""
+        return not isinstance(self.tensors, ShardedTensors) and any(
+            map(is_sharded, self.tensors.values())
+        )
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of all tensors."""
+        if isinstance(self.tensors, ShardedTensors):
+            return self.tensors.shapes
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+    def like(self, models: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of these names, spread over processes as their models are."""
+        if isinstance(self.tensors, ShardedTensors):
+            return self.tensors.read(models)
+        return {name: spread_like(self.tensors[name], model) for name, model in models.items()}
 
     @property
     def step(self) -> int:
@@ -67,9 +96,17 @@ def capture(objective: nn.Module, optimizer: torch.optim.Optimizer, **facts: Any
 def restore(state: State, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put a captured state back; raises `ValueError` listing every difference in architecture."""
     restore_networks(state, objective)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    models: dict[str, Tensor] = {}
+    for name, shape in state.shapes.items():
+        kind, _, rest = name.partition("/")
+        if kind == "optimizer":
+            parameter = parameters[int(rest.split("/")[0])]
+            # Moments lie where their parameters lie; a number of steps is a plain number.
+            models[name] = parameter if shape == tuple(parameter.shape) and shape else _NUMBER
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in _below(state.tensors, "optimizer/").items():
-        place, key = name.split("/")
+    for name, value in state.like(models).items():
+        _, place, key = name.split("/")
         moments.setdefault(int(place), {})[key] = value
     optimizer.load_state_dict({"state": moments, "param_groups": state.facts["optimizer_groups"]})
     torch.set_rng_state(state.tensors["random/cpu"].cpu())
@@ -79,32 +116,49 @@ def restore(state: State, objective: nn.Module, optimizer: torch.optim.Optimizer
 
 def restore_networks(state: State, objective: nn.Module) -> None:
     """Put the networks alone back; raises `ValueError` listing every difference in architecture."""
-    networks = _below(state.tensors, "objective/")
-    differences = compare_shapes(objective.state_dict(), networks)
+    present = objective.state_dict()
+    expected = {f"objective/{name}": tuple(tensor.shape) for name, tensor in present.items()}
+    found = {n: shape for n, shape in state.shapes.items() if n.startswith("objective/")}
+    wanted, there = _first_names(expected), _first_names(found)
+    if wanted - there:
+        raise ValueError(
+            f"the checkpoint has no {' and no '.join(sorted(wanted - there))}, only "
+            f"{', '.join(sorted(there)) or 'other things'}: give one that `jepa pretrain` wrote"
+        )
+    differences = compare_shapes(expected, found)
     if differences:
         raise ValueError(
             "the checkpoint is of another architecture; start in another folder "
             "(folder=NEW) or restore the settings. Differences:\n  " + "\n  ".join(differences)
         )
-    objective.load_state_dict(networks)
+    networks = state.like({f"objective/{name}": tensor for name, tensor in present.items()})
+    objective.load_state_dict({n.removeprefix("objective/"): v for n, v in networks.items()})
 
 
-def compare_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+def _first_names(names: Iterable[str]) -> set[str]:
+    """The networks that a state is made of: `predictor` of `objective/predictor.norm.bias`."""
+    return {name.removeprefix("objective/").partition(".")[0] for name in names}
+
+
+def compare_shapes(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> list[str]:
     """One line per tensor that is missing, unknown, or of another shape."""
     lines = []
     for name in sorted(expected.keys() | found.keys()):
-        here = tuple(expected[name].shape) if name in expected else "absent"
-        there = tuple(found[name].shape) if name in found else "absent"
+        here, there = expected.get(name, "absent"), found.get(name, "absent")
         if here != there:
-            lines.append(f"{name}: this run {here}, checkpoint {there}")
-    shown = 12
-    return [*lines[:shown], f"… and {len(lines) - shown} more"] if len(lines) > shown else lines
+            shown = name.removeprefix("objective/")
+            lines.append(f"{shown}: this run {here}, checkpoint {there}")
+    most = 12
+    return [*lines[:most], f"… and {len(lines) - most} more"] if len(lines) > most else lines
 
 
 class CheckpointFolder:
     """The checkpoints of one run: `step-00001200/` holds tensors, facts and their checksum.
 
-    One object loads and saves for one process: what is newer than it loaded is damaged.
+    One object loads and saves for one run: what is newer than it loaded is damaged. A checkpoint of
+    networks that were spread over processes has several `shard-….safetensors` in place of one file.
     """
 
     def __init__(self, path: Path, settings: CheckpointSettings) -> None:
@@ -127,33 +181,47 @@ class CheckpointFolder:
         A step that is saved already is not written again. `OSError` if it cannot be written, and
         then all is as it was before.
         """
-        final = self.at(state.step)
         if state.step == self.newest:
-            return final
-        self._sweep()
-        beside = self.path / f".{final.name}.{os.getpid()}.part"
-        beside.mkdir(parents=True)
-        try:
+            return self.at(state.step)
+        with self.beside(state.step) as beside:
             write_state(beside, State(state.tensors, {**state.facts, "for_good": for_good}))
-            self._put_damaged_aside(state.step)
-            os.replace(beside, final)
-            flush_to_disk(self.path)
+            return self.put_in_place(beside, state.step)
+
+    @contextmanager
+    def beside(self, step: int) -> Iterator[Path]:
+        """An empty folder to write a step's checkpoint into; it is gone afterwards."""
+        beside = self.make_beside(step)
+        try:
+            yield beside
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-        self.newest = state.step
+
+    def make_beside(self, step: int) -> Path:
+        """An empty folder for a step's checkpoint; what a killed process left is swept away."""
+        self._sweep()
+        beside = self.path / f".{self.at(step).name}.{os.getpid()}.part"
+        beside.mkdir(parents=True)
+        return beside
+
+    def put_in_place(self, beside: Path, step: int) -> Path:
+        """Give what was written beside its name; then remove what is not to be kept."""
+        self._put_damaged_aside(step)
+        os.replace(beside, self.at(step))
+        flush_to_disk(self.path)
+        self.newest = step
         self._remove_old()
-        return final
+        return self.at(step)
 
     def load_newest(self) -> State | None:
         """The newest whole checkpoint, on the CPU; None if there is none at all.
 
         A damaged one is named in the log and the one before is taken; if all are damaged,
-        `DamagedCheckpoint`.
+        `DamagedCheckpoint`. The processes of a run look together and find the same.
         """
         damaged = []
-        for step in reversed(self.steps()):
+        for step in reversed(from_first(self.steps())):
             try:
-                state = read_state(self.at(step))
+                state = read_state(self.at(step), together=True)
                 self.newest = step
                 return state
             except DamagedCheckpoint as error:
@@ -204,28 +272,54 @@ def write_state(folder: Path, state: State) -> None:
     except SafetensorError as error:  # how it tells that the disk is full
         raise OSError(f"{folder / TENSORS} cannot be written: {error}") from error
     flush_to_disk(folder / TENSORS)
-    checksums = {"sha256": sha256(folder / TENSORS), "facts_sha256": _digest(state.facts)}
-    written = json.dumps({**checksums, "facts": state.facts}, indent=1)
-    (folder / FACTS).write_text(written, encoding="utf-8")
+    seal(folder, {TENSORS: sha256(folder / TENSORS)}, state.facts)
+
+
+def seal(folder: Path, checksums: dict[str, str], facts: dict[str, Any]) -> None:
+    """Write the facts beside the tensors' files, with the checksums of all."""
+    content = {"files": checksums, "facts_sha256": _digest(facts), "facts": facts}
+    (folder / FACTS).write_text(json.dumps(content, indent=1), encoding="utf-8")
     flush_to_disk(folder / FACTS)
     flush_to_disk(folder)
 
 
-def read_state(folder: Path) -> State:
-    """Read and check a checkpoint; raises `DamagedCheckpoint` naming what is wrong."""
+def read_state(folder: Path, together: bool = False) -> State:
+    """Read and check a checkpoint; raises `DamagedCheckpoint` naming what is wrong.
+
+    `together`: all processes of a run call it, share the work of checking, and find the same.
+    """
+    share = (rank(), world_size()) if together else (0, 1)
+    state, wrong = _open(folder, *share)
+    if together and world_size() > 1:
+        said = gather_objects(wrong and f"{wrong} (seen by {who()})")
+        wrong = next((words for words in said if words), "")
+    if wrong or state is None:
+        raise DamagedCheckpoint(f"checkpoint {folder} is damaged: {wrong}")
+    return state
+
+
+def _open(folder: Path, first: int, every: int) -> tuple[State | None, str]:
+    """A checkpoint and what is wrong with it; of its files every so many is checked."""
     try:
         written = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        expected = (written["sha256"], written["facts_sha256"])
-        if expected == (sha256(folder / TENSORS), _digest(written["facts"])):
-            return State(load_file(folder / TENSORS), written["facts"])
+        facts, files = written["facts"], _checksums(written)
+        sums = [(sha256(folder / name), files[name]) for name in sorted(files)[first::every]]
+        sums.append((_digest(facts), written["facts_sha256"]))
+        if any(found != expected for found, expected in sums):
+            return None, "its checksum does not match"
+        whole = set(files) == {TENSORS}
+        return State(load_file(folder / TENSORS) if whole else ShardedTensors(folder), facts), ""
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpoint(f"checkpoint {folder} is damaged: {error}") from error
-    raise DamagedCheckpoint(f"checkpoint {folder} is damaged: its checksum does not match")
+        return None, str(error) or type(error).__name__
+
+
+def _checksums(written: dict[str, Any]) -> dict[str, str]:
+    """Names of files with their checksums, as `seal` writes them now and as it did at first."""
+    found = written["files"] if "files" in written else {TENSORS: written["sha256"]}
+    if not found or any(Path(name).name != name for name in found):
+        raise ValueError(f"its facts name no files of its folder: {sorted(found)}")
+    return dict(found)
 
 
 def _digest(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

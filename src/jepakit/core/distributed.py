@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -37,20 +37,6 @@ class Place:
         if len(present) < len(names):
             raise ValueError(f"set all of {', '.join(names)} or none: found only {present}")
         return Place(*(int(os.environ[name]) for name in names))
-
-
-def join(place: Place, device: torch.device, timeout_s: float = 600) -> None:
-    """Join the other processes: nccl on CUDA, gloo elsewhere. A run of one joins nothing."""
-    if place.world_size == 1:
-        return
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(
-        backend,
-        rank=place.rank,
-        world_size=place.world_size,
-        timeout=timedelta(seconds=timeout_s),
-        device_id=device if device.type == "cuda" else None,
-    )
 
 
 def leave() -> None:
@@ -92,16 +78,68 @@ class _GatherRows(torch.autograd.Function):
         return total.chunk(world_size())[dist.get_rank()]
 
 
-def check_same_step(step: int) -> None:
-    """Refuse to train when processes would begin at different steps."""
+def rank() -> int:
+    """This process's number in the run."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def who() -> str:
+    """This process in words: its number and its machine."""
+    return f"process {rank()} on {socket.gethostname()}"
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """What every process gives, by rank. They all must ask at the same place."""
     if world_size() == 1:
-        return
-    steps: list[int] = [0] * world_size()
-    dist.all_gather_object(steps, step)
-    if len(set(steps)) > 1:
+        return [value]
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def from_first(value: Any) -> Any:
+    """What the first process gives. They all must ask at the same place."""
+    if world_size() == 1:
+        return value
+    given = [value]
+    dist.broadcast_object_list(given, src=0)
+    return given[0]
+
+
+def any_of_all(mine: bool) -> bool:
+    """Whether it is so on any process. They all must ask at the same place."""
+    if world_size() == 1:
+        return mine
+    answer = torch.tensor(float(mine))
+    dist.all_reduce(answer, op=dist.ReduceOp.MAX)
+    return bool(answer)
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error says that another process of the run ended, or cannot be reached."""
+    if isinstance(error, (RunFailed, ValueError, OSError)):
+        return False  # of pictures, whose server may use the same words
+    words = str(error)
+    return isinstance(error, dist.DistError) or any(
+        sign in words for sign in ("gloo", "Connection closed by peer", "Connection reset by peer")
+    )
+
+
+def check_alike(facts: dict[str, Any]) -> None:
+    """Refuse to train when processes do not agree; `RunFailed` on each of them says in what."""
+    told = gather_objects((who(), facts))
+    first_name, first = told[0]
+    differences = [
+        f"{name}: {first.get(name)} for {first_name}, {theirs.get(name)} for {other}"
+        for other, theirs in told[1:]
+        for name in sorted(first.keys() | theirs.keys())
+        if first.get(name) != theirs.get(name)
+    ]
+    if differences:
+        shown = differences[:6] + (["…"] if len(differences) > 6 else [])
         raise RunFailed(
-            f"the processes found checkpoints of different steps ({steps}, by rank): let all of "
-            "them see the same run folder, then the same command continues"
+            f"the processes of this run do not agree ({'; '.join(shown)}): start all of them with "
+            "the same command, the same code and the same folders, then it continues"
         )
 
 

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from jepakit.core.distributed import rank, world_size
 from jepakit.data.sources.source import BrokenPicture
 
 _ENOUGH_TO_JUDGE = 100  # pictures; if most of the first ones are broken, something else is wrong
@@ -12,7 +13,8 @@ _ENOUGH_TO_JUDGE = 100  # pictures; if most of the first ones are broken, someth
 class BrokenPictures:
     """Distinct broken pictures of a run, also those that an earlier part of the run listed.
 
-    `file` (CSV: name, reason) may be shared by several processes; None keeps the list in memory.
+    `file` (CSV: name, reason) is written by the first process; None keeps the list in memory.
+    In a run of several processes each tells its `news` and hears that of all: they count together.
     """
 
     def __init__(self, num_pictures: int, max_share: float, file: Path | None = None) -> None:
@@ -21,6 +23,7 @@ class BrokenPictures:
         self._file = file
         self._num_tried = 0
         self._num_new = 0
+        self._news: dict[str, str] = {}  # not yet told to the other processes
         self._reasons = self._listed()
 
     def __len__(self) -> int:
@@ -32,13 +35,37 @@ class BrokenPictures:
         return dict(self._reasons)
 
     def add(self, broken: Iterable[BrokenPicture], num_tried: int) -> None:
-        """Note what was found among `num_tried` pictures; `ValueError` if it is too much."""
-        self._num_tried += num_tried
-        new = {picture.name: picture.reason for picture in broken}
-        new = {name: reason for name, reason in new.items() if name not in self._reasons}
+        """Note what was found among `num_tried` pictures; `ValueError` if it is too much.
+
+        With several processes the judgement waits for `hear`.
+        """
+        self._num_tried += num_tried * world_size()
+        self._news.update((picture.name, picture.reason) for picture in broken)
+        if self._news and world_size() == 1:
+            self.hear([self.news()])
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something that the other processes do not know."""
+        return bool(self._news)
+
+    def news(self) -> dict[str, str]:
+        """What they do not know; from now on they do."""
+        told, self._news = self._news, {}
+        return told
+
+    def hear(self, told: Iterable[dict[str, str]]) -> None:
+        """Count what all processes told; `ValueError`, on all of them, if it is too much."""
+        new = {
+            name: reason
+            for news in told
+            for name, reason in news.items()
+            if name not in self._reasons
+        }
         if new:
             self._num_new += len(new)
-            self._append(new)
+            if rank() == 0:
+                self._append(new)
             self._reasons.update(new)
             self._judge()
 
@@ -51,7 +78,7 @@ class BrokenPictures:
 
     def describe(self) -> str:
         """One sentence for the user, with an example."""
-        name, reason = next(iter(self._reasons.items()))
+        name, reason = next(iter({**self._reasons, **self._news}.items()))
         listed = f" (listed in {self._file})" if self._file else ""
         return (
             f"{len(self)} of {self._num_pictures} pictures cannot be read{listed}, e.g. {name}: "
@@ -68,10 +95,9 @@ class BrokenPictures:
     def _append(self, new: dict[str, str]) -> None:
         if self._file is None:
             return
-        known = self._listed()  # another process may have added some since
         is_empty = not self._file.exists()
         with self._file.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             if is_empty:
                 writer.writerow(["name", "reason"])
-            writer.writerows(item for item in new.items() if item[0] not in known)
+            writer.writerows(new.items())

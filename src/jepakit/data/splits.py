@@ -47,6 +47,7 @@ def train_and_test(
         (source,) = parts.values()
         train, test = stratified(_labels(source), test_share, seed)
         _check_filled(source, train, test)
+        _tell_untested(source, train, test)
         return TrainAndTest(source, source, train, test)
     held_out = next((name for name in _HELD_OUT_PARTS if name in parts), None)
     if "train" not in parts or held_out is None:
@@ -96,6 +97,20 @@ def _check_filled(source: Source, train: np.ndarray, test: np.ndarray) -> None:
         raise ValueError(
             f"{len(train)} pictures to train on and {len(test)} to test on, of {len(source)}: "
             "some class needs two labelled pictures, one to train on and one to test on"
+        )
+
+
+def _tell_untested(source: Source, train: np.ndarray, test: np.ndarray) -> None:
+    """A class of one picture has none to be tested on."""
+    if not source.classes:
+        return
+    trained, tested = ({source.label(int(i)) for i in part} for part in (train, test))
+    names = [source.classes[label] for label in sorted(trained - tested)]
+    if names:
+        _log.warning(
+            "classes with a single picture, which are trained on but never tested: %d, e.g. %s",
+            len(names),
+            names[0],
         )
 
 

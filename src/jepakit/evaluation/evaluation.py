@@ -14,24 +14,26 @@ class Features:
     """One row per picture, with its label (-1 = unlabelled).
 
     A row may hold the averages of several layers; the last layer is then the last `width` numbers.
-    `augmented` holds further rows of the same pictures, from randomly cropped views.
+    `augmented` holds further rows of the same pictures, from randomly cropped views: a tensor per
+    copy, each a file on the disk where there are many.
     """
 
     values: Float[Tensor, "B D"]
     labels: Int[Tensor, " B"]
     width: int | None = None  # of the last layer; None = all of the row
-    augmented: Float[Tensor, "V B D"] | None = None
+    augmented: tuple[Float[Tensor, "B D"], ...] | None = None
 
     def last(self) -> Features:
         """The last layer alone."""
-        if self.width is None:
+        width = self.width
+        if width is None:
             return self
-        more = None if self.augmented is None else self.augmented[..., -self.width :]
-        return Features(self.values[:, -self.width :], self.labels, None, more)
+        more = self.augmented and tuple(copy[:, -width:] for copy in self.augmented)
+        return Features(self.values[:, -width:], self.labels, None, more)
 
     def rows(self, chosen: Tensor) -> Features:
         """Some of the pictures, by places or by a mask."""
-        more = None if self.augmented is None else self.augmented[:, chosen]
+        more = self.augmented and tuple(copy[chosen] for copy in self.augmented)
         return Features(self.values[chosen], self.labels[chosen], self.width, more)
 
 

@@ -61,7 +61,7 @@ class FeatureBank:
         if num_copies:
             assert crops is not None, "random views need their settings"
             views = [RepeatableView(crops, seed, copy) for copy in range(num_copies)]
-            augmented = torch.stack([self.read(subject, pictures, reading, view) for view in views])
+            augmented = tuple(self.read(subject, pictures, reading, view) for view in views)
         return Features(rows, pictures.labels, subject.backbone.width, augmented)
 
     def made(

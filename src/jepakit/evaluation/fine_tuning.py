@@ -15,9 +15,11 @@ from torch.nn import functional as F
 from jepakit.core.ema import follow
 from jepakit.core.schedules import warmup_cosine
 from jepakit.evaluation.augmentation import Mixing, TrainingView
-from jepakit.evaluation.features import evaluating
-from jepakit.evaluation.fitting import held_out
+from jepakit.evaluation.evaluation import Features
+from jepakit.evaluation.features import Reading, evaluating
+from jepakit.evaluation.fitting import FittedProbe, held_out
 from jepakit.evaluation.judgement import Judgement
+from jepakit.evaluation.low_shot import LowShot
 from jepakit.evaluation.picture_batches import Order, ViewBatches
 from jepakit.evaluation.picture_evaluation import PictureEvaluation, Tell
 from jepakit.evaluation.picture_training import (
@@ -32,6 +34,8 @@ from jepakit.evaluation.picture_training import (
 from jepakit.evaluation.subject import Pictures, Subject
 from jepakit.models.backbone import Backbone
 from jepakit.models.initialisation import STANDARD_DEVIATION
+
+_PROBED_AT_ONCE = 128  # pictures
 
 
 class FineTuning(PictureEvaluation):
@@ -52,10 +56,32 @@ class FineTuning(PictureEvaluation):
         randaugment_magnitude: int = Field(9, ge=0, le=30, description="of each operation")
         mixup: float = Field(0.2, ge=0, description="how evenly two are blended; 0 = off")
         cutmix: float = Field(1.0, ge=0, description="how evenly two are cut together; 0 = off")
+        head: Literal["random", "probe"] = Field(
+            "random", description="first weights; probe = logistic regression on frozen features"
+        )
         ema: float = Field(0.999, ge=0, lt=1, description="memory of the weights judged; 0 = off")
         held_out: float = Field(
             0.0, ge=0, le=0.5, description="share of the training set for its curve; 0 = none"
         )
+
+        @classmethod
+        def low_shot(cls) -> FineTuning.Settings:
+            """For a dozen to some thousand pictures; it starts from the frozen probe.
+
+            A random head needs more steps than few pictures give, and bends good features before
+            it has learned anything (Kumar et al. 2022).
+            """
+            return cls(
+                epochs=50,
+                batch_size=32,
+                lr=3e-4,
+                head="probe",
+                label_smoothing=0.1,
+                randaugment_ops=0,
+                mixup=0,
+                cutmix=0,
+                ema=0.99,
+            )
 
         @classmethod
         def paper_low_shot(cls) -> FineTuning.Settings:
@@ -97,6 +123,8 @@ class FineTuning(PictureEvaluation):
         )
         batches = ViewBatches(subject, seen, view, order, settings.num_workers)
         tuned = Tuned(settings, subject, num_classes, order.steps_per_epoch, train.at(held))
+        if settings.head == "probe":
+            tuned.start_from(probe_of(subject, seen, num_classes, settings))
         named = identity(settings, subject, train)
         training = PictureTraining("fine-tuning", tuned, batches, settings, folder, named, tell)
         curves = training.run()
@@ -155,6 +183,17 @@ class Tuned(Learner):
         groups = layer_groups(self.trained, settings)
         self.optimizer = torch.optim.AdamW(groups, lr=settings.lr)
 
+    def start_from(self, probe: FittedProbe) -> None:
+        """Make the linear layer say what a probe says of the same features."""
+        weights, scaling = probe.weights.cpu(), probe.scaling
+        weight = (weights[:-1] / scaling.deviation.cpu().double()[:, None]).T
+        bias = weights[-1] - weight @ scaling.mean.cpu().double()
+        for classifier in self.network.values():
+            assert isinstance(classifier, Classifier)
+            with torch.no_grad():
+                classifier.linear.weight.copy_(weight)
+                classifier.linear.bias.copy_(bias)
+
     def step(self, step: int, inputs: Tensor, labels: Tensor) -> Tensor:
         """One step of AdamW; loss and accuracy on the views as they were changed and mixed."""
         settings = self._settings
@@ -206,6 +245,22 @@ class Tuned(Learner):
         rate = warmup_cosine(progress, warmup, 0.0, settings.lr, 0.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
+
+
+def probe_of(
+    subject: Subject, pictures: Pictures, num_classes: int, settings: FineTuning.Settings
+) -> FittedProbe:
+    """Logistic regression on the frozen features of the pictures that can be read."""
+    rows, places = [], []
+    with torch.no_grad(), evaluating(subject.backbone), subject.in_precision():
+        for views, found in pictures.views(subject.size, _PROBED_AT_ONCE, settings.num_workers):
+            inputs = subject.normalise(views.to(subject.device))
+            rows.append(Reading()(subject.backbone, inputs).cpu())
+            places.append(found)
+    if not rows:
+        raise ValueError("no training picture can be read: check the data")
+    labels = pictures.labels.cpu()[torch.cat(places)]
+    return LowShot().fit(Features(torch.cat(rows), labels), num_classes, settings.seed)
 
 
 def layer_groups(classifier: Classifier, settings: FineTuning.Settings) -> list[dict[str, Any]]:

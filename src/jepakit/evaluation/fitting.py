@@ -26,6 +26,7 @@ Strengths = Annotated[
     AfterValidator(_strongest_first),
     Field(description="weight penalties, per mean loss"),
 ]
+_ROWS = 1024  # of a block that stays in the cache
 USUAL_STRENGTHS = (1.0, 0.1, 0.01, 0.001, 0.0001)
 
 
@@ -54,15 +55,18 @@ class Scaling:
     @classmethod
     def of(cls, values: Float[Tensor, "B D"]) -> Scaling:
         """The scaling of a training set."""
-        variance, mean = torch.var_mean(values, dim=0, correction=0)
-        deviation = variance.sqrt()
+        mean = values.mean(dim=0)
+        squares = torch.zeros_like(mean)
+        for rows in values.split(_ROWS):  # far faster on a CPU than var_mean, and as exact
+            squares += (rows - mean).square_().sum(dim=0)
+        deviation = (squares / len(values)).sqrt()
         # A constant feature's deviation is rounding; dividing by it would make noise of it.
         constant = deviation <= 1e-6 * mean.abs()
         return cls(mean, torch.where(constant, torch.inf, deviation))
 
     def __call__(self, values: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """The scaled features."""
-        return (values - self.mean) / self.deviation
+        return torch.sub(values, self.mean).div_(self.deviation)
 
 
 def held_out(labels: Int[Tensor, " B"], share: float, seed: int) -> Bool[Tensor, " B"]:

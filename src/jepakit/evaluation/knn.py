@@ -47,7 +47,7 @@ class NearestNeighbours(Classification):
         if most > len(train.values):
             raise ValueError(
                 f"{most} neighbours do not exist among {len(train.values)} training pictures: "
-                f"choose neighbours of at most {len(train.values)}"
+                f"choose at most {len(train.values)}, e.g. knn.neighbours=[{len(train.values)}]"
             )
         found = {
             k: votes.max(dim=1) for k, votes in self.shares(train, num_classes, values).items()

@@ -23,6 +23,7 @@ Layers = Literal["last", "last_four"]
 Norm = Literal["linear", "batch_norm"]
 
 _SCORES = 2**24  # numbers of a block of scores: 64 MB, however many pictures there are
+_STEPS = 640  # of a default training: more do not make the best head better
 _SMALLEST_LOG = -50.0
 _EPSILON = 1e-5  # of the batch normalisation, as everywhere
 
@@ -53,8 +54,12 @@ class LinearSweep(Classification):
         weight_decays: tuple[float, ...] = Field((0.0, 5e-4), min_length=1)
         scale_by_batch: bool = Field(False, description="multiply the rates by batch / 256")
         batch_size: int = Field(256, ge=4, description="at most; batches are equally large")
-        epochs: int = Field(50, ge=1)
-        decay_every: int = Field(15, ge=1, description="epochs after which rates fall to a tenth")
+        epochs: int | None = Field(
+            None, ge=1, description="null = 20 to 50, the more the fewer batches an epoch has"
+        )
+        decay_every: int | None = Field(
+            None, ge=1, description="epochs after which rates fall to a tenth; null = 0.3 of all"
+        )
         momentum: float = Field(0.9, ge=0, lt=1)
         # Ten times the usual: weights learn in a few hundred steps, at rates at which the biases,
         # which do not adapt, still come to rest.
@@ -70,6 +75,13 @@ class LinearSweep(Classification):
                 raise ValueError("give different numbers, none below 0")
             return numbers
 
+        def lasting(self, num_rows: int) -> LinearSweep.Settings:
+            """With a number of epochs in place of null, for so many training pictures."""
+            per_epoch = -(-num_rows // self.batch_size)
+            epochs = self.epochs or min(50, max(20, -(-_STEPS // per_epoch)))
+            decay_every = self.decay_every or max(1, round(0.3 * epochs))
+            return self.model_copy(update={"epochs": epochs, "decay_every": decay_every})
+
         @classmethod
         def paper(cls) -> LinearSweep.Settings:
             """The paper's: batches of 16,384, and rates that are scaled by them."""
@@ -78,6 +90,8 @@ class LinearSweep(Classification):
                 learning_rates=(0.01, 0.05, 0.001),
                 scale_by_batch=True,
                 trust=0.001,
+                epochs=50,
+                decay_every=15,
             )
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -108,20 +122,22 @@ class LinearSweep(Classification):
         """
         held = to_choose_by(train.labels, self.settings.held_out, self.settings.seed)
         places = (~held).nonzero().squeeze(1)
+        settings = self.settings.lasting(len(places))
         groups = self._groups(train, num_classes, len(places))
-        curves = _train(groups, train, places, train.rows(held), self.settings)
+        judged = Features(train.values[held], train.labels[held], train.width)
+        curves = _train(groups, train, places, judged, settings)
         accuracies = {
-            name: curve[-1] if len(curve) == self.settings.epochs else 0.0
+            name: curve[-1] if len(curve) == settings.epochs else 0.0
             for name, curve in curves.items()
             if not name.endswith("/loss")
         }
-        complete = [name for name in accuracies if len(curves[name]) == self.settings.epochs]
+        complete = [name for name in accuracies if len(curves[name]) == settings.epochs]
         if not complete:
             raise ValueError("all heads of the linear sweep diverged: use smaller learning rates")
         chosen = max(complete, key=accuracies.__getitem__)  # the first wins a tie
         best = next(head for group in groups for head in group.trained() if head.name == chosen)
         if self.settings.refit:
-            best = self._again(best, train, num_classes)
+            best = self._again(best, train, num_classes, settings)
         return Sweep(best, accuracies, curves)
 
     def _groups(self, train: Features, num_classes: int, num_rows: int) -> list[_Group]:
@@ -140,8 +156,10 @@ class LinearSweep(Classification):
             for norm in self.settings.norms
         ]
 
-    def _again(self, head: Head, train: Features, num_classes: int) -> Head:
-        alone = self.settings.model_copy(
+    def _again(self, head: Head, train: Features, num_classes: int, settings: Settings) -> Head:
+        """The head trained on all pictures, with the settings of the sweep."""
+        assert settings.epochs is not None
+        alone = settings.model_copy(
             update={
                 "layers": (head.layers,),
                 "norms": (head.norm,),
@@ -151,8 +169,9 @@ class LinearSweep(Classification):
         )
         places = torch.arange(len(train.labels), device=train.labels.device)
         groups = LinearSweep(alone)._groups(train, num_classes, len(places))
-        curves = _train(groups, train, places, train.rows(places[:1]), alone)
-        if len(curves[head.name]) < alone.epochs:
+        judged = Features(train.values[:1], train.labels[:1], train.width)
+        curves = _train(groups, train, places, judged, alone)
+        if len(curves[head.name]) < settings.epochs:
             raise ValueError(f"{head.name} diverged when trained on all pictures: set refit=false")
         return groups[0].trained()[0]
 
@@ -302,6 +321,8 @@ def _train(
     curves: dict[str, list[float]] = {name: [] for name in names}
     curves |= {f"{name}/loss": [] for name in names}
     running = set(names)
+    assert settings.epochs is not None
+    assert settings.decay_every is not None
     for epoch in range(settings.epochs):
         factor = 0.1 ** (epoch // settings.decay_every)
         batches = _batches(train, places, epoch, settings)

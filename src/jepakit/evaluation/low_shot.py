@@ -90,7 +90,7 @@ class LowShot(Classification):
         classes, chosen = {}, {}
         for seed, places in enumerate(subsets):
             part = Features(rows[places], labels[places])
-            fitted = self._fit(part, num_classes, seed)
+            fitted = self.fit(part, num_classes, seed)
             classes[f"{self.name}/seed={seed}"] = fitted.scores(values).argmax(1).to(values.device)
             chosen[f"{self.name}/l2/seed={seed}"] = fitted.l2
         size = sum(len(places) for places in subsets) / len(subsets)
@@ -137,11 +137,12 @@ class LowShot(Classification):
                 )
         return places[rank < wanted[labels[places]]].sort().values
 
-    def _fit(self, part: Features, num_classes: int, seed: int) -> FittedProbe:
+    def fit(self, part: Features, num_classes: int, seed: int) -> FittedProbe:
+        """The classifier of a few pictures' features, its L2 chosen among them."""
         l2 = self._choose(part, num_classes, seed)
         scaling = Scaling.of(part.values)
         problem = LogisticProblem.of(scaling(part.values), part.labels, num_classes)
-        return FittedProbe(part.values.shape[1], scaling, problem.solve(l2, problem.start()), l2)
+        return FittedProbe(part.values.shape[1], scaling, problem.solve(l2), l2)
 
     def _choose(self, part: Features, num_classes: int, seed: int) -> float:
         """The L2 that is right most often about pictures left out; the strongest wins a tie."""
@@ -157,9 +158,8 @@ class LowShot(Classification):
             seen, held = part.rows(fold != left_out), part.rows(fold == left_out)
             scaling = Scaling.of(seen.values)
             problem = LogisticProblem.of(scaling(seen.values), seen.labels, num_classes)
-            weights, judged = problem.start(), with_ones(scaling(held.values)).double()
-            for trial, l2 in enumerate(strengths):
-                weights = problem.solve(l2, weights)
+            judged = with_ones(scaling(held.values)).double()
+            for trial, weights in enumerate(problem.solve_all(strengths)):
                 right[trial] += int(((judged @ weights).argmax(dim=1) == held.labels).sum())
         return strengths[right.index(max(right))]
 

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+from jepakit.core.parent import LAUNCHER
+
 # A closed terminal is told to the processes as SIGTERM, which they obey by saving first.
 FORWARDED = {
     **{name: name for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")},
@@ -48,7 +50,7 @@ class _Group:
                 # A session of its own: Ctrl-C reaches a process once, from us, not twice.
                 process = subprocess.Popen(
                     self.command,
-                    env={**os.environ, **settings},
+                    env={**os.environ, **settings, LAUNCHER: str(os.getpid())},
                     stdout=subprocess.DEVNULL if rank else None,
                     start_new_session=True,
                 )

@@ -1,166 +1,174 @@
-"""One process per device on a SLURM cluster, through submitit; a preempted run is queued again."""
+"""Jobs for a SLURM cluster, through submitit: the batch script, its submission, its refusals."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
+import re
+import shlex
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import redirect_stderr
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from jepakit.launch.local import exit_code, num_cores
+from jepakit.launch.slurm_queue import last_line, partitions
+from jepakit.launch.slurm_settings import SlurmSettings
+from jepakit.launch.slurm_task import Task
 
-SECONDS_TO_SAVE = 120  # between the signal that a job must end and its end
 MOST_RESTARTS = 1000  # a run of weeks outlives many time limits
-SECONDS_BETWEEN_LOOKS = 0.2
+# In the batch script, which runs on the first node, again at every start. The ports are below those
+# that Linux gives to outgoing connections; one that somebody listens on is not taken.
+RENDEZVOUS = (
+    'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+    "export MASTER_PORT=$((10000 + RANDOM % 20000))",
+    "while (echo > /dev/tcp/$MASTER_ADDR/$MASTER_PORT) 2> /dev/null; do",
+    "  MASTER_PORT=$((10000 + RANDOM % 20000))",
+    "done",
+)
+# The signal to save may come before Python listens; it would then end the job for good.
+NOT_YET = ("bash", "-c", 'trap "" USR2; exec "$0" "$@"')
+SUBMITIT = "submitting jobs needs the package submitit: pip install 'jepakit[slurm]'"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked of the cluster for one run."""
+class SubmittedTask(Task):
+    """A task that submitit stores, starts, and asks to save when its job is preempted."""
 
-    folder: Path  # each job logs into `folder/job_<its number>`
-    partition: str | None
-    nodes: int
-    tasks_per_node: int  # as many GPUs per node, unless `device` is "cpu"
-    minutes: int
-    cpus_per_task: int | None = None  # None: as the cluster sees fit
-    device: str = "cuda"
+    def checkpoint(self) -> Any:
+        """Called in the first task: save, then be queued again; the run continues by itself."""
+        from submitit.helpers import DelayedSubmission
 
-    @property
-    def num_processes(self) -> int:
-        """Processes of the whole run."""
-        return self.nodes * self.tasks_per_node
+        self.save_and_end()
+        return DelayedSubmission(replace(self))
 
 
-def submit(
-    commands: Sequence[Sequence[str]], request: Request, cluster: str = "slurm"
-) -> list[Any]:
-    """Submit one job per command and return submitit's jobs.
+def submit(task: SubmittedTask, settings: SlurmSettings, logs: Path) -> str:
+    """Submit a job, all of whose processes run the task as ranks of one group; returns its number.
 
-    Every task of a job runs the command as a rank of one group, with the variables that
-    `launch.local` gives, too. `ValueError` if submitit is not installed or there is no SLURM.
+    `ValueError`, with what to change, if SLURM refuses, is not there, or submitit is not installed.
     """
-    executor = _executor(request, cluster)
-    tasks = [Task(tuple(command), request.device) for command in commands]
-    if len(tasks) == 1:
-        return [executor.submit(tasks[0])]
-    with executor.batch():
-        jobs = [executor.submit(task) for task in tasks]
-    return jobs
+    executor = _executor(settings, logs)
+    from submitit.core.utils import FailedJobError
 
-
-def _executor(request: Request, cluster: str) -> Any:
+    logs.mkdir(parents=True, exist_ok=True)
+    before = set(logs.iterdir())
     try:
-        import submitit
+        with redirect_stderr(StringIO()):  # submitit prints the refusal that it raises
+            return str(executor.submit(task).job_id)
+    except FailedJobError as error:
+        for path in set(logs.iterdir()) - before:  # what submitit had prepared
+            if path.suffix == ".pkl" or path.name.startswith(".submission_file_"):
+                path.unlink()
+        raise ValueError(_in_words(str(error), settings)) from None
+
+
+def batch_script(settings: SlurmSettings, logs: Path) -> str:
+    """What would be given to `sbatch`; needs submitit, but no SLURM."""
+    executor = _executor(settings, logs, on_paper=True)
+    return executor._make_submission_file_text(executor._submitit_command_str, "")
+
+
+def with_gpus_counted(settings: SlurmSettings) -> SlurmSettings:
+    """The settings with a number for `gpus_per_node=auto`: none where the partition has no GPUs."""
+    if settings.gpus_per_node != "auto":
+        return settings
+    count = 0 if settings.device == "cpu" else settings.processes_per_node
+    if count and not partitions().get(settings.partition or "", True):
+        count = 0
+    tasks = settings.processes_per_node
+    return settings.model_copy(update={"gpus_per_node": count, "tasks_per_node": tasks})
+
+
+def _executor(settings: SlurmSettings, logs: Path, on_paper: bool = False) -> Any:
+    try:
+        from submitit import SlurmExecutor
     except ImportError:
-        raise ValueError(
-            "submitting jobs needs the package submitit: pip install 'jepakit[slurm]'"
-        ) from None
+        raise ValueError(SUBMITIT) from None
+
+    class Unseen(SlurmExecutor):  # type: ignore[misc, valid-type]
+        """Writes scripts, also where there is no SLURM."""
+
+        @classmethod
+        def affinity(cls) -> int:
+            """Larger than zero: as if there were."""
+            return 1
+
+    kind = Unseen if on_paper else SlurmExecutor
     try:
-        executor = submitit.AutoExecutor(
-            request.folder / "job_%j", cluster=cluster, slurm_max_num_timeout=MOST_RESTARTS
-        )
+        executor = kind(logs / "job_%j", MOST_RESTARTS, python=_python(settings))
     except RuntimeError as error:
-        raise ValueError(f"{error} To train on this machine use main.py instead") from None
-    executor.update_parameters(
-        name="jepa",
-        nodes=request.nodes,
-        tasks_per_node=request.tasks_per_node,
-        gpus_per_node=0 if request.device == "cpu" else request.tasks_per_node,
-        timeout_min=request.minutes,
-    )
-    if request.cpus_per_task is not None:
-        executor.update_parameters(cpus_per_task=request.cpus_per_task)
-    if cluster == "slurm":
-        executor.update_parameters(
-            slurm_partition=request.partition, slurm_signal_delay_s=SECONDS_TO_SAVE
-        )
+        raise ValueError(
+            f"{error} To train on this machine use main.py, or leave --slurm out; --dry-run shows "
+            "what would be submitted"
+        ) from None
+    executor.update_parameters(**_parameters(settings))
     return executor
 
 
-class Task:
-    """What one task of a job runs; submitit stores it, and calls `checkpoint` on preemption."""
-
-    def __init__(self, command: tuple[str, ...], device: str) -> None:
-        self.command = command
-        self.device = device
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def __call__(self) -> None:
-        """Train as this task's rank; `RuntimeError` if that fails."""
-        place = _place(self.device)
-        self.process = subprocess.Popen(self.command, env={**os.environ, **place})
-        code = self._wait()
-        if code > 128:
-            # It obeyed a signal. If the job is to be queued again, `checkpoint` is about to be
-            # called in the first task; failing before would end the job for good.
-            time.sleep(SECONDS_TO_SAVE)
-        if code:
-            raise RuntimeError(f"rank {place['RANK']} ended with exit code {code}")
-
-    def checkpoint(self) -> Any:
-        """Let the training save and end, then ask to be queued again: it continues by itself."""
-        from submitit.helpers import DelayedSubmission
-
-        if self.process is not None:
-            # Popen's own wait is under way in `__call__`, which this interrupts, and is not
-            # reentrant; so look at the process without it.
-            self.process.send_signal(signal.SIGUSR2)
-            _wait_for(self.process.pid, SECONDS_TO_SAVE)
-        return DelayedSubmission(Task(self.command, self.device))
-
-    def _wait(self) -> int:
-        assert self.process is not None
-        while (code := self.process.poll()) is None:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        return exit_code(code)
-
-
-def _wait_for(pid: int, seconds: int) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
-                return
-        except ChildProcessError:
-            return
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def _place(device: str) -> dict[str, str]:
-    """This task's variables, from the scheduler's."""
-    from submitit import JobEnvironment
-
-    job = JobEnvironment()
-    number = int("".join(c for c in job.job_id if c.isdigit()))
-    variables = {
-        "RANK": str(job.global_rank),
-        "WORLD_SIZE": str(job.num_tasks),
-        "LOCAL_RANK": str(job.local_rank),
-        "MASTER_ADDR": job.hostnames[0],
-        "MASTER_PORT": str(20000 + number % 20000),  # the same for all tasks, another per job
-        "JEPAKIT_DEVICE": device,
+def _parameters(settings: SlurmSettings) -> dict[str, Any]:
+    """The settings in submitit's words."""
+    gpus = settings.gpus_per_node
+    parameters = {
+        **{"job_name": settings.name, "partition": settings.partition, "nodes": settings.nodes},
+        "ntasks_per_node": settings.processes_per_node,
+        "gpus_per_node": settings.processes_per_node if gpus == "auto" else gpus or None,
+        "cpus_per_task": settings.cpus_per_task,
+        "time": settings.minutes,
+        **{"mem": settings.memory, "mem_per_gpu": settings.memory_per_gpu},
+        **{"constraint": settings.constraint, "account": settings.account},
+        **{"qos": settings.qos, "exclude": settings.exclude},
+        "signal_delay_s": settings.seconds_to_save,
+        "stderr_to_stdout": True,
+        "additional_parameters": {"requeue": True, **settings.options},
+        "setup": [*settings.setup, *_exports(settings), *RENDEZVOUS],
+        "srun_args": _of_srun(settings),
     }
-    if device == "cuda":
-        variables["JEPAKIT_DEVICE"] = f"cuda:{visible_device(job.local_rank)}"
-    elif "OMP_NUM_THREADS" not in os.environ:
-        per_node = max(1, job.num_tasks // job.num_nodes)
-        cores = int(os.environ.get("SLURM_CPUS_PER_TASK", max(1, num_cores() // per_node)))
-        variables["OMP_NUM_THREADS"] = str(cores)
-    return variables
+    if parameters["gpus_per_node"] is None:
+        del parameters["mem_per_gpu"]  # SLURM refuses it where no GPUs are asked for
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
-def visible_device(local_rank: int) -> int:
-    """A task that is shown a single GPU uses it; one that is shown all uses its own."""
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return 0 if len(shown) == 1 and shown[0] else local_rank
+def _exports(settings: SlurmSettings) -> list[str]:
+    return [f"export {name}={shlex.quote(text)}" for name, text in settings.environment.items()]
 
 
-def training_command(config: Path) -> list[str]:
-    """The command that trains with a config file, from any directory."""
-    return [sys.executable, "-m", "jepakit", "pretrain", str(config.resolve())]
+def _of_srun(settings: SlurmSettings) -> list[str]:
+    """Options for `srun`: the first task that fails ends its job; containers."""
+    words = ["--kill-on-bad-exit=1"]
+    if settings.cpus_per_task is not None:  # newer SLURM does not hand on what sbatch was told
+        words.append(f"--cpus-per-task={settings.cpus_per_task}")
+    if settings.container is not None and settings.container_runner == "pyxis":
+        words.append(f"--container-image={settings.container}")
+        if settings.container_mounts is not None:
+            words.append(f"--container-mounts={settings.container_mounts}")
+    return words
+
+
+def _python(settings: SlurmSettings) -> str:
+    """The words that start Python on a node."""
+    python = settings.python or (sys.executable if settings.container is None else "python3")
+    words = [*NOT_YET]
+    if settings.container is not None and settings.container_runner == "apptainer":
+        words += ["apptainer", "exec", "--nv"]
+        if settings.container_mounts is not None:
+            words += ["--bind", settings.container_mounts]
+        words.append(settings.container)
+    return shlex.join([*words, python])
+
+
+def _in_words(refusal: str, settings: SlurmSettings) -> str:
+    """SLURM's refusal, and what to change."""
+    said = last_line(refusal)
+    found = re.search(r"error: (?!Batch job submission failed: )(.*)", refusal)
+    said = found[1] if found else said.removeprefix("Batch job submission failed: ")
+    lowered = refusal.lower()
+    if "partition" in lowered:
+        names = ", ".join(sorted(name for name in partitions() if name))
+        return f"SLURM refuses partition {settings.partition!r} ({said}): choose one of {names}"
+    if "generic resource" in lowered or "gres" in lowered:
+        return f"this cluster has no such GPUs ({said}): write gpus_per_node=0 to train on CPUs"
+    if "node configuration" in lowered:
+        return (
+            f"no nodes can do what is asked for ({said}): `sinfo -o '%P %D %c %m %G'` shows what "
+            "they have; lower gpus_per_node, cpus_per_task or memory"
+        )
+    return f"SLURM refuses the job: {said}"

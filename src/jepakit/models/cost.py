@@ -1,4 +1,4 @@
-"""What a step costs: floating-point operations and memory, from shapes alone."""
+"""What a step costs in floating-point operations, from shapes alone."""
 
 from __future__ import annotations
 
@@ -59,36 +59,3 @@ def step_flops(encoder: Encoder, predictor: Predictor, counts: TokenCounts) -> S
         context_encoder=3 * counts.contexts * encode(counts.context),
         predictor=3 * counts.contexts * predict,
     )
-
-
-def activation_bytes(
-    encoder: Encoder, predictor: Predictor, counts: TokenCounts, bytes_per_number: int
-) -> float:
-    """Rough bytes per picture that the backward pass needs; attention matrices are not stored.
-
-    A pre-norm block keeps about 14 + 2 mlp_ratio numbers per token and width; with checkpointing
-    only its input, and one block in full. Measured peaks lie within about 30 %.
-    """
-    size, narrow = encoder.settings.resolved(), predictor.settings
-
-    def stack(tokens: int, width: int, depth: int, ratio: float, checkpointing: bool) -> float:
-        full = tokens * width * (14 + 2 * ratio)
-        return depth * tokens * width + full if checkpointing else depth * full
-
-    length = counts.context + counts.target
-    stored = counts.contexts * (
-        stack(
-            counts.context, size.width, size.depth, size.mlp_ratio, encoder.settings.checkpointing
-        )
-        + counts.targets
-        * stack(length, narrow.width, narrow.depth, narrow.mlp_ratio, narrow.checkpointing)
-    )
-    passing = counts.grid * size.width * (4 + 2 * size.mlp_ratio)
-    return (stored + passing) * bytes_per_number
-
-
-def state_bytes(encoder: Encoder, predictor: Predictor) -> int:
-    """Bytes of parameters, gradients, AdamW's two moments and the target encoder, all fp32."""
-    encoder_size = sum(p.numel() for p in encoder.parameters())
-    predictor_size = sum(p.numel() for p in predictor.parameters())
-    return 4 * (4 * (encoder_size + predictor_size) + encoder_size)

@@ -69,7 +69,7 @@ class Predictor(nn.Module):
         `grid` is the grid that the indices speak of; the training grid without.
         """
         num_images, num_contexts, num_kept = context_indices.shape
-        num_targets, num_hidden = target_indices.shape[1:]
+        num_targets = target_indices.shape[1]
         table = self.positions(grid or self.grid).expand(num_images, -1, -1)
 
         visible = self.predictor_embed(context) + take_tokens(table, context_indices)  # B J K P
@@ -83,8 +83,8 @@ class Predictor(nn.Module):
             dim=3,
         )  # B J M K+L P
         tokens = self.predictor_blocks(sequences.flatten(0, 2))
-        predicted = self.predictor_proj(self.predictor_norm(tokens[:, num_kept:]))
-        return predicted.view(*pairs, num_hidden, -1)
+        hidden_tokens = self.predictor_norm(tokens[:, num_kept:]).unflatten(0, pairs)
+        return self.predictor_proj(hidden_tokens)  # a fresh tensor: FSDP2 minds views
 
     def positions(self, grid: Grid) -> Float[Tensor, "1 N P"]:
         """The position codes for a grid, resampled where it is not the training grid."""

@@ -32,10 +32,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "B A N E"
     The fused kernel of CPUs is two to four times slower in bf16 than its three parts one by one
     (docs/decisions/0003-attention-on-cpus.md); everywhere else the fused one wins.
     """
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+    if not attends_fused(query.device, query.dtype):
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         return torch.softmax(scores, dim=-1, dtype=torch.bfloat16) @ value
     return F.scaled_dot_product_attention(query, key, value)
+
+
+def attends_fused(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether attention is one kernel, which never holds the attention matrix."""
+    return not (device.type == "cpu" and dtype == torch.bfloat16)
 
 
 class Mlp(nn.Module):

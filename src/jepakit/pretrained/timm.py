@@ -6,6 +6,7 @@ import difflib
 import json
 import pickle
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from jepakit.data.normalization import Statistics
+from jepakit.data.sources.huggingface_opening import hub_has_network, hub_offline
 from jepakit.models.backbone import Backbone
 from jepakit.models.patches import as_pair
 
@@ -121,14 +123,20 @@ def _check_name(timm: Any, name: str) -> None:
 
 
 def _create(timm: Any, name: str, pretrained: bool, options: Mapping[str, Any]) -> Any:
+    known = timm.get_pretrained_cfg(name)  # None: a folder, or a model that nobody trained
+    from_hub = pretrained and known is not None and bool(known.hf_hub_id)
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        with hub_offline() if from_hub and not hub_has_network() else nullcontext():
+            return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except TypeError as error:
         raise ValueError(f"timm cannot make {name} of another size: {error}") from None
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         if not pretrained:
             raise ValueError(f"timm cannot make {name}: {reason}") from None
+        if name.startswith(_FOLDER):
+            folder = name.removeprefix(_FOLDER)
+            raise ValueError(f"{folder} holds other weights than it says: {reason}") from None
         raise ValueError(
             f"the weights of {name} cannot be downloaded ({reason}): download its .safetensors "
             f"file where there is a connection, and give timm:{name}@FILE.safetensors"

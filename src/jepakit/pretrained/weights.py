@@ -70,29 +70,34 @@ def build(weights: Weights, where: str, partial: bool = False) -> Networks:
     missing, unknown = list(weights.missing), []
     description = weights.description
     for name, state in weights.networks.items():
-        network = _empty(name, description)
+        with torch.device("meta"):  # no time is spent on values that are replaced at once
+            network = _empty(name, description)
         here = network.state_dict()
+        if here.keys() - state.keys():
+            torch.manual_seed(0)
+            network = _empty(name, description)
         missing += [f"{name}.{key}" for key in here.keys() - state.keys()]
         unknown += [f"{name}.{key}" for key in state.keys() - here.keys()]
         given = {key: t.float() for key, t in state.items() if key in here}
-        if partial:
-            differences = compare_shapes({k: t for k, t in here.items() if k in given}, given)
-        else:
-            differences = compare_shapes(here, state)
+        wanted = {k: t for k, t in here.items() if k in given} if partial else here
+        differences = compare_shapes(_shapes(wanted), _shapes(given if partial else state))
         if differences:
             raise ValueError(
                 f"{where} does not hold a whole {name.replace('_', ' ')} (to load what there is, "
                 "ask for a partial load):\n  " + "\n  ".join(differences)
             )
-        network.load_state_dict(given, strict=False)
+        network.load_state_dict(given, strict=False, assign=True)
         built[name] = network.eval()
     return Networks(**built, missing=tuple(missing), unknown=tuple(unknown))  # type: ignore[arg-type]
 
 
 def _empty(name: str, description: Description) -> nn.Module:
-    torch.manual_seed(0)
     encoder = Encoder(description.encoder, description.num_channels, description.size)
     if name != PREDICTOR:
         return encoder
     assert description.predictor is not None
     return Predictor(description.predictor, encoder)
+
+
+def _shapes(state: StateDict) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}

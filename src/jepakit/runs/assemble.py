@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 import torch
 from rich.console import Console
@@ -10,7 +11,7 @@ from torch import nn
 
 from jepakit.core.checkpoint import CheckpointFolder, restore
 from jepakit.core.devices import choose_precision
-from jepakit.core.distributed import Place, check_same_step
+from jepakit.core.distributed import Place, check_alike
 from jepakit.core.files import write_text
 from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source
@@ -37,8 +38,9 @@ from jepakit.training.monitors.position_collapse import PositionCollapse
 from jepakit.training.monitors.target_distance import TargetDistance
 from jepakit.training.monitors.throughput import Throughput
 from jepakit.training.optimizer import Schedules, build_optimizer
-from jepakit.training.parallel import parallelise
+from jepakit.training.parallel import choose_plan, compile_objective, parallelise, shard
 from jepakit.training.reporting import Pace, Reporter
+from jepakit.training.saving import ShardedSaver, WholeSaver
 from jepakit.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ def assemble(
     precision = choose_precision(device, config.precision)
     if source is None:
         source = open_source(config.data.source, config, device)
+    check_alike({"pictures": source.fingerprint()})
     checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint)
     state = checkpoints.load_newest()
     check_data(config, state, source)
@@ -67,6 +70,19 @@ def assemble(
 
     networks = build_networks(config, source.num_channels, device)
     objective = networks.objective
+    if state is None and config.init_from is not None:  # before networks are spread
+        begun = begin_with(config.init_from, objective, statistics)
+        if place.is_first:
+            log.warning("%s", begun.sentences(config.init_from.name))
+    device_batch = choose_device_batch(config, networks, place, device, precision, state)
+    plan = choose_plan(
+        config.parallel, config.cpu_offload, place.world_size, networks.state_bytes, device
+    )
+    if place.is_first and place.world_size > 1:
+        log.info("%d processes, parallel=%s: %s", place.world_size, plan.mode, plan.reason)
+    if config.compile:
+        compile_objective(objective, plan.mode)
+    shard(objective, plan, device, precision)
     optimizer = build_optimizer(objective, config.optimization, device)
     schedules = Schedules(
         config.optimization, max(1, source.pictures_per_epoch // config.batch.size)
@@ -75,15 +91,8 @@ def assemble(
         restore(state, objective, optimizer)
         step = state.step
     else:
-        if config.init_from is not None:
-            begun = begin_with(config.init_from, objective, statistics)
-            if place.is_first:
-                log.warning("%s", begun.sentences(config.init_from.name))
         step = first_step(config, objective, optimizer, schedules.steps_per_epoch)
-    check_same_step(step)
-    device_batch = choose_device_batch(config, networks, place, device, precision, state)
-    if config.compile:
-        objective.compile()
+    check_alike({"step to begin with": step})
     num_workers = choose_num_workers(config, place, device)
     stream = open_stream(
         source,
@@ -110,8 +119,9 @@ def assemble(
         schedules=schedules,
         steps_per_epoch=stream.steps_per_epoch,
         pace=pace,
+        # Spread networks compute on all processes at once, also for those who only look.
         monitors=_monitors(config, networks, source, normaliser, num_workers)
-        if place.is_first
+        if place.is_first or plan.mode == "fsdp"
         else [],
         metrics=MetricsLog(folder.path, config.logging, step) if place.is_first else None,
         every=config.logging.every,
@@ -131,9 +141,13 @@ def assemble(
         device=device,
         precision=precision,
         checkpoints=checkpoints,
+        saver=ShardedSaver(checkpoints, device, timedelta(hours=1))
+        if plan.mode == "fsdp"
+        else WholeSaver(checkpoints, place.is_first),
         is_first=place.is_first,
         step=step,
         seed=config.seed,
+        hang_seconds=config.processes.hang_seconds,
         clip_gradients=config.optimization.clip_gradients,
         observers=[
             reporter,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from jepakit.core.checkpoint import CheckpointSettings
+from jepakit.core.joining import ProcessSettings
 from jepakit.core.settings import Settings
 from jepakit.data.normalization import Normalization
 from jepakit.data.sources import SourceSettings
@@ -111,6 +112,13 @@ class RunConfig(Settings):
         "auto", description="auto = bf16 where the device multiplies it, else fp32"
     )
     compile: bool = Field(False, description="torch.compile the objective as one graph")
+    parallel: Literal["auto", "ddp", "fsdp"] = Field(
+        "auto", description="ddp = copies on every process; fsdp = spread; auto = by size"
+    )
+    cpu_offload: bool = Field(
+        False, description="fsdp: parameters and optimizer stay in the host's memory; slower"
+    )
+    processes: ProcessSettings = ProcessSettings()
     data: DataSettings = DataSettings()
     masking: MaskingSettings = MultiBlock.Settings()
     encoder: Encoder.Settings = Encoder.Settings()
@@ -179,6 +187,7 @@ FREE_TO_CHANGE = (
 # (that they are the same ones is seen by their fingerprint).
 FREE_TO_CONTINUE = (
     *FREE_TO_CHANGE,
+    *("parallel", "cpu_offload", "processes"),
     *("compile", "encoder.checkpointing", "predictor.checkpointing"),
     *("data.source.path", "data.source.root", "data.source.download"),
     *("data.source.index_cache", "data.source.cache", "data.source.retries", "data.source.timeout"),

@@ -21,6 +21,7 @@ from jepakit.evaluation.subject import Pictures
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.tasks import COUNTING, DISTANCE
 
+_ASKED_BY = {"counting": COUNTING, "distance": DISTANCE}
 _HASH_PARTS = 4  # 16 bits each, which float32 holds exactly
 _PRINT = _HASH_PARTS + 256  # and the thumbnail's grey values
 
@@ -51,6 +52,8 @@ def open_dataset(
     tell: Tell,
 ) -> Dataset:
     """Look at every picture once: what cannot be read is left out and said."""
+    if unanswered := _unanswered(settings, parts.train):
+        tell(f"left out, because these pictures have no answers for it: {', '.join(unanswered)}")
     some = parts.at_most(settings.num_train, settings.num_test, settings.seed)
     train, train_rows = _looked_at(some.train, some.train_indices.tolist(), bank, size)
     test, test_rows = _looked_at(some.test, some.test_indices.tolist(), bank, size)
@@ -62,30 +65,36 @@ def open_dataset(
         duplicates = find_duplicates(_fingerprints_in(train_rows), _fingerprints_in(test_rows))
         if duplicates:
             tell(_about_duplicates(duplicates, train, test))
+    names = _names(settings, train.source)
     return Dataset(
         train,
         test,
         train_rows[:, :-_PRINT],
         test_rows[:, :-_PRINT],
-        ask((train.source, train.indices), (test.source, test.indices), _names(settings, train)),
+        ask((train.source, train.indices), (test.source, test.indices), names),
         duplicates,
         num_broken,
     )
 
 
-def _names(settings: EvaluationSettings, pictures: Pictures) -> Sequence[str] | None:
+def _names(settings: EvaluationSettings, source: Source) -> Sequence[str] | None:
     """The questions that settings and tasks stand for; None = all that the source answers."""
-    known = pictures.source.tasks
-    only = {"counting": COUNTING, "distance": DISTANCE}
-    if settings.questions is not None or not set(settings.tasks) <= set(only):
+    if settings.questions is not None or not set(settings.tasks) <= set(_ASKED_BY):
         return settings.questions
-    names = [n for task in settings.tasks for n in only[task] if n in known]
-    if not names:
+    return [n for task in settings.tasks for n in _ASKED_BY[task] if n in source.tasks]
+
+
+def _unanswered(settings: EvaluationSettings, source: Source) -> list[str]:
+    """The tasks whose question these pictures have no answer to; `ValueError` if these are all."""
+    known = set(source.tasks)
+    asked: list[str] = [task for task in settings.tasks if task in _ASKED_BY]
+    found = [task for task in asked if known.isdisjoint(_ASKED_BY[task])]
+    if found and len(found) == len(settings.tasks):
         raise ValueError(
-            f"these pictures have no answers for {' and '.join(settings.tasks)}: give --data a "
-            "folder of CLEVR v1.0, or evaluate on procedural scenes"
+            f"these pictures have no answers for {' and '.join(found)}: give --data a "
+            "folder of CLEVR v1.0, or built-in scenes: --data scenes"
         )
-    return names
+    return found
 
 
 def _looked_at(

@@ -15,9 +15,14 @@ log = logging.getLogger(__name__)
 SHARE_OF_FREE_MEMORY = {"cuda": 0.9, "cpu": 0.5, "mps": 0.5}
 
 
+def those_that_fit(per_process: int, fits: Callable[[int], bool]) -> list[int]:
+    """The divisors of a process's share of the batch that fit, the largest first."""
+    return [n for n in range(per_process, 0, -1) if per_process % n == 0 and fits(n)]
+
+
 def largest_that_fits(
     per_process: int,
-    bytes_per_picture: float,
+    bytes_per_picture: float | int,
     device: torch.device,
     trial: Callable[[int], None],
 ) -> int:
@@ -27,8 +32,7 @@ def largest_that_fits(
     n pictures, then has the last word.
     """
     limit = SHARE_OF_FREE_MEMORY[device.type] * free_memory(device)
-    divisors = [n for n in range(per_process, 0, -1) if per_process % n == 0]
-    candidates = [n for n in divisors if n * bytes_per_picture <= limit] or [1]
+    candidates = those_that_fit(per_process, lambda n: n * bytes_per_picture <= limit) or [1]
     if device.type != "cuda":
         return candidates[0]
     for candidate in candidates:

@@ -27,9 +27,11 @@ from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.subjects import Candidate
 from jepakit.runs.tasks import (
     ON_FEATURES,
+    check_answerable,
     deciding,
     evaluations_asked,
     feature_evaluations,
+    impossible_neighbours,
     picture_evaluation,
     places_of_names,
     repeated,
@@ -57,15 +59,15 @@ def evaluate_candidates(
 ) -> Evaluated:
     """Every task for every row; what was done before, in this folder, is not done again."""
     features = settings.features
-    bank = FeatureBank(folder / "features", tell, features.batch_size, features.num_workers)
+    num_workers = features.workers(candidates[0].subject.device)
+    bank = FeatureBank(folder / "features", tell, features.batch_size, num_workers)
     dataset = open_dataset(parts, settings, bank, candidates[0].subject.size, tell)
-    twins: dict[str, Subject] = {}
-    for candidate in candidates:
-        twin = candidate.untrained()
-        twins.setdefault(twin.fingerprint, twin)
+    check_answerable(settings.tasks, dataset.questions)
+    if told := impossible_neighbours(settings, len(dataset.train)):
+        tell(told)
     subjects = [
         *_told_apart([candidate.subject for candidate in candidates]),
-        *_told_apart(list(twins.values())),
+        *_told_apart(_twins(candidates)),
     ]
     examiner = Examiner(settings, dataset, folder, bank, tell)
     judgements = {subject.name: examiner.judge(subject) for subject in subjects}
@@ -73,6 +75,17 @@ def evaluate_candidates(
     if pixels.marks:
         judgements[PIXELS] = pixels
     return Evaluated(tabulate(judgements, settings.seed), judgements, dataset, candidates)
+
+
+def _twins(candidates: Sequence[Candidate]) -> list[Subject]:
+    """The untrained twins that differ; several are named after the first they belong to."""
+    twins: dict[str, tuple[Subject, str]] = {}
+    for candidate in candidates:
+        twin = candidate.untrained()
+        twins.setdefault(twin.fingerprint, (twin, candidate.subject.name))
+    if len(twins) == 1:
+        return [twin for twin, _ in twins.values()]
+    return [replace(twin, name=f"{twin.name} like {name}") for twin, name in twins.values()]
 
 
 def _told_apart(subjects: Sequence[Subject]) -> list[Subject]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import inf, isfinite
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,6 +33,7 @@ from jepakit.visualization.score_drawing import draw_scores
 
 NUM_MISTAKES = 12
 MOST_CLASSES = 40  # a larger confusion matrix cannot be read
+_MOST_LINES = 5  # in a drawing of a sweep
 _SHOWN = 128  # pixels, the side of a picture on the page
 
 
@@ -50,7 +54,7 @@ def write_evaluation(
     ]
     write_page(
         folder.evaluation_page,
-        title="Evaluation of " + ", ".join(c.subject.name for c in evaluated.candidates),
+        title=_title(evaluated),
         sections=sections,
         lead="What a frozen network knows about pictures, beside the same network with random "
         "weights and beside raw pixels.",
@@ -58,20 +62,29 @@ def write_evaluation(
     )
 
 
+def _title(evaluated: Evaluated) -> str:
+    names = [candidate.subject.name for candidate in evaluated.candidates]
+    told = ", ".join(names) if len(names) < 3 else f"{len(names)} networks, {names[0]} and others"
+    return f"Evaluation of {told}"
+
+
 def _scores(evaluated: Evaluated) -> list[Section]:
-    """Scores downwards, rows of the comparison across; then what they mean in a sentence."""
+    """The table, the longer side downwards; then what it means in a sentence."""
     comparison = evaluated.comparison
-    rows = tuple(
-        (
-            _words(column),
-            *(
-                str(scores[column]) if column in scores else None
-                for scores in comparison.scores.values()
-            ),
-        )
-        for column in comparison.columns
-    )
-    table = Table(("score", *comparison.scores), rows, comparison.caption(), "Scores")
+    columns, networks = comparison.columns, list(comparison.scores)
+
+    def cell(network: str, column: str) -> str | None:
+        score = comparison.scores[network].get(column)
+        return None if score is None else str(score)
+
+    rows: list[tuple[str | None, ...]]
+    if len(networks) > len(columns):
+        head = ("features", *map(_words, columns))
+        rows = [(network, *(cell(network, c) for c in columns)) for network in networks]
+    else:
+        head = ("score", *networks)
+        rows = [(_words(column), *(cell(n, column) for n in networks)) for column in columns]
+    table = Table(head, tuple(rows), comparison.caption(), "Scores")
     return [table, _drawn(comparison), _verdict(evaluated)]
 
 
@@ -118,21 +131,36 @@ def _words(column: str) -> str:
 
 
 def _over_training(evaluated: Evaluated) -> list[Section]:
-    """A curve per score, if several checkpoints of one run were evaluated."""
-    points = sorted((c.step, c.subject.name) for c in evaluated.candidates if c.step is not None)
-    steps = [step for step, _ in points]
-    if len(set(steps)) < 2:
+    """A picture per score, if several checkpoints of a run were evaluated; a line per encoder."""
+    points: dict[str, list[tuple[int, str]]] = {}
+    for candidate in evaluated.candidates:
+        if candidate.step is not None:
+            encoder = candidate.subject.name.partition("(")[2].partition(")")[0]
+            line = f"{candidate.folder.name if candidate.folder else ''} ({encoder})"
+            points.setdefault(line, []).append((candidate.step, candidate.subject.name))
+    points = {name: sorted(found) for name, found in points.items() if len(found) > 1}
+    if not points:
         return []
-    scores = evaluated.comparison.scores
+    scores, last = evaluated.comparison.scores, max(found[-1][0] for found in points.values())
     drawn = []
     for column in evaluated.comparison.columns:
-        known = [(s, 100 * scores[n][column].value) for s, n in points if column in scores[n]]
-        line = _line(column, [s for s, _ in known], [value for _, value in known])
+        known = {
+            name: [
+                (s, 100 * scores[row][column].value) for s, row in found if column in scores[row]
+            ]
+            for name, found in points.items()
+        }
+        lines = [
+            _line(name, [s for s, _ in found], [value for _, value in found])
+            for name, found in known.items()
+            if found
+        ]
+        told = "; ".join(
+            f"{name}: " + ", ".join(f"{value:.1f} at {step}" for step, value in found)
+            for name, found in known.items()
+        )
         drawn.append(
-            Picture(
-                draw_lines(column.replace("_", " "), [line], max(steps)),
-                f"{column} over training: " + ", ".join(f"{v:.1f} at {s}" for s, v in known),
-            )
+            Picture(draw_lines(_words(column), lines, last), f"{column} over training, {told}")
         )
     return [Gallery(tuple(drawn), "percent, by optimizer steps", "Over the training")]
 
@@ -226,17 +254,40 @@ def _three_channels(view: Tensor) -> np.ndarray:
 def _curves(evaluated: Evaluated) -> list[Section]:
     row, judgement = next(iter(evaluated.judgements.items()))
     drawn = []
-    for name, curve in judgement.curves.items():
-        if len(curve) < 2:
-            continue
-        epochs = list(range(1, len(curve) + 1))
-        drawn.append(
-            Picture(
-                draw_lines(name.replace("_", " "), [_line(name, epochs, curve)], len(curve)),
-                f"{name} of {row}: {curve[0]:.3g} after one epoch, {curve[-1]:.3g} at the end",
-            )
+    for title, curves in grouped_curves(judgement.curves).items():
+        best = _best(title, curves)
+        lines = [_line(name, list(range(1, len(curve) + 1)), curve) for name, curve in best]
+        told = "; ".join(
+            f"{name} {curve[0]:.3g} after one epoch, {curve[-1]:.3g} at the end"
+            for name, curve in best
         )
+        shown = f", best {len(best)} of {len(curves)}" if len(best) < len(curves) else ""
+        longest = max(len(curve) for _, curve in best)
+        drawn.append(Picture(draw_lines(f"{title}{shown}", lines, longest), f"{title}: {told}"))
     return [Gallery(tuple(drawn), f"by epoch, {row}", "How the probes learned")] if drawn else []
+
+
+def grouped_curves(curves: Mapping[str, list[float]]) -> dict[str, dict[str, list[float]]]:
+    """By title and name: the heads of a sweep together (`…/lr=1/wd=0`), every other curve alone."""
+    groups: dict[str, dict[str, list[float]]] = {}
+    for name, curve in curves.items():
+        if len(curve) > 1:
+            before, sweeps, head = name.partition("/lr=")
+            what = ", loss" if sweeps and head.endswith("/loss") else ""
+            title = _words(before) + what
+            head = f"lr={head.removesuffix('/loss')}" if sweeps else title
+            groups.setdefault(title, {})[head] = curve
+    return groups
+
+
+def _best(title: str, curves: Mapping[str, list[float]]) -> list[tuple[str, list[float]]]:
+    """The few that end best: with the lowest loss, or the highest accuracy; the broken last."""
+    sign = 1 if title.endswith("loss") else -1
+
+    def rank(item: tuple[str, list[float]]) -> float:
+        return sign * item[1][-1] if isfinite(item[1][-1]) else inf
+
+    return sorted(curves.items(), key=rank)[:_MOST_LINES]
 
 
 def _chosen(evaluated: Evaluated) -> list[Section]:

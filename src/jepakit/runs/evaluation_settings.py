@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 
 from jepakit.core.settings import Settings
@@ -34,12 +36,20 @@ class FeatureSettings(Settings):
     """How pictures become features."""
 
     batch_size: int = Field(256, ge=1, description="pictures encoded at once")
-    num_workers: int = Field(1, ge=0, description="processes that load pictures")
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="processes that load pictures; auto = 1 on a CPU, else cores - 1"
+    )
     num_crops: int = Field(
         0, ge=0, description="random crops per training picture for linear_sweep; 0 = centre views"
     )
     crop_scale: tuple[float, float] = Field((0.08, 1.0), description="share of the area of a crop")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip of a crop")
+
+    def workers(self, device: torch.device) -> int:
+        """How many processes load pictures: a GPU waits unless nearly all cores do."""
+        if self.num_workers != "auto":
+            return self.num_workers
+        return 1 if device.type == "cpu" else max(1, min(16, (os.cpu_count() or 1) - 1))
 
     def crops(self, size: tuple[int, int]) -> RandomView.Settings:
         """The random views of training pictures."""
@@ -70,6 +80,6 @@ class EvaluationSettings(Settings):
     low_shot_names: Path | None = Field(
         None, description="file with the names of the low-shot pictures, one per line"
     )
-    low_shot_fine_tune: FineTuning.Settings = FineTuning.Settings.paper_low_shot()
+    low_shot_fine_tune: FineTuning.Settings = FineTuning.Settings.low_shot()
     attentive: AttentiveProbe.Settings = AttentiveProbe.Settings()
     fine_tune: FineTuning.Settings = FineTuning.Settings()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jepakit.core.files import held
+from jepakit.core.folder_lock import folder_held
 
 
 class RunFolder:
@@ -26,6 +25,8 @@ class RunFolder:
         self.drawings = path / "visualize"
         self.evaluation = path / "evaluation"  # features, judgements: may be deleted
         self.evaluation_page = path / "evaluation.html"
+        self.jobs = path / "jobs"  # logs of a cluster's jobs
+        self.holder = path / ".holder"  # the process that writes here
 
     def holds_checkpoints(self) -> bool:
         """Whether something was learned in this folder: it has a checkpoint, readable or not."""
@@ -36,8 +37,5 @@ class RunFolder:
         """Hold the folder for one run; a second one is refused. A killed run lets go of it."""
         self.path.mkdir(parents=True, exist_ok=True)
         refusal = f"another run is writing into {self.path}: wait for it, or choose folder=NEW"
-        with held(self.path / ".lock", refusal) as lock:
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with folder_held(self.path, refusal):
             yield

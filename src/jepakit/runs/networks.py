@@ -13,7 +13,9 @@ from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch
 from jepakit.masking import Masking, build_masking
 from jepakit.models import Encoder, Predictor
-from jepakit.models.cost import StepFlops, TokenCounts, activation_bytes, state_bytes, step_flops
+from jepakit.models.cost import StepFlops, TokenCounts, step_flops
+from jepakit.models.memory import StepMemory, state_bytes, step_memory
+from jepakit.models.transformer import attends_fused
 from jepakit.objectives import OBJECTIVES, Objective
 from jepakit.runs.config import RunConfig
 from jepakit.runs.device_batch import largest_that_fits
@@ -26,7 +28,8 @@ class Networks:
     objective: Objective
     masking: Masking
     flops: StepFlops
-    bytes_per_picture: float
+    counts: TokenCounts
+    memory: StepMemory
     state_bytes: int
 
 
@@ -36,24 +39,31 @@ def build_networks(config: RunConfig, num_channels: int, device: torch.device) -
     encoder = Encoder(config.encoder, num_channels, config.data.view.size)
     predictor = Predictor(config.predictor, encoder)
     masking = build_masking(config.masking, encoder.grid)
-    counts = usual_tokens(masking, config.seed)
+    counts = usual_tokens(masking, config.seed, _masked_together(config))
     precision = choose_precision(device, config.precision)
+    fused = attends_fused(device, torch.bfloat16 if precision == "bf16" else torch.float32)
     return Networks(
         objective=OBJECTIVES[config.objective.kind](config.objective, encoder, predictor).to(
             device
         ),
         masking=masking,
         flops=step_flops(encoder, predictor, counts),
-        bytes_per_picture=activation_bytes(
-            encoder, predictor, counts, 2 if precision == "bf16" else 4
-        ),
+        counts=counts,
+        memory=step_memory(encoder, predictor, counts, precision, fused),
         state_bytes=state_bytes(encoder, predictor),
     )
 
 
-def usual_tokens(masking: Masking, seed: int, num_steps: int = 32) -> TokenCounts:
+def _masked_together(config: RunConfig, most: int = 128) -> int:
+    """Pictures whose masks are drawn together: the reference's sampler cuts to the shortest."""
+    return min(most, config.batch.size if config.batch.device == "auto" else config.batch.device)
+
+
+def usual_tokens(
+    masking: Masking, seed: int, batch_size: int = 2, num_steps: int = 32
+) -> TokenCounts:
     """Average numbers of tokens over some steps of the sampler."""
-    drawn = [masking(2, BatchRandom(seed, step)) for step in range(num_steps)]
+    drawn = [masking(batch_size, BatchRandom(seed, step)) for step in range(num_steps)]
     rows, columns = masking.grid
 
     def mean(values: list[int]) -> int:
@@ -101,7 +111,7 @@ def _largest_device_batch(
         loss.backward()
         objective.zero_grad()
 
-    return largest_that_fits(per_process, networks.bytes_per_picture, device, trial)
+    return largest_that_fits(per_process, networks.memory.per_picture, device, trial)
 
 
 def choose_device_batch(

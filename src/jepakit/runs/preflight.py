@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from jepakit.core.devices import cpu_multiplies_bf16, free_memory, synchronise
+from jepakit.core.durations import in_words
 from jepakit.core.errors import RunFailed
+from jepakit.core.shards import local_part
 from jepakit.data.sources import BrokenPicture, Source
 from jepakit.runs.config import RunConfig
 from jepakit.runs.networks import Networks
-from jepakit.training.progress import in_words
 from jepakit.training.trainer import Trainer
 
 Verdict = Literal["ok", "mind", "stop"]
@@ -120,7 +121,9 @@ def _unreadable(source: Source) -> list[str]:
 
 def _memory(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
     pictures = trainer.facts["device_batch"]
-    needed = networks.state_bytes + pictures * networks.bytes_per_picture
+    spread = sum(local_part(p).numel() for p in trainer.trained)
+    share = spread / max(1, sum(p.numel() for p in trainer.trained))  # 1, unless it is spread
+    needed = share * networks.state_bytes + networks.memory.peak(pictures)
     free = free_memory(trainer.device)
     words = f"about {needed / GIB:.1f} GiB for {pictures} pictures at once, "
     words += f"{free / GIB:.1f} GiB free"

@@ -37,6 +37,18 @@ def applies(task: str, question: Question) -> bool:
     return task in ON_FEATURES and (question.kind == "class" or task == "linear")
 
 
+def check_answerable(tasks: Sequence[str], questions: Sequence[Question]) -> None:
+    """Raise `ValueError` if not one of the tasks can be put to one of the questions."""
+    on_pictures = any(task not in ON_FEATURES for task in tasks)
+    for question in questions:
+        if (on_pictures and question.kind == "class") or evaluations_asked(tasks, question):
+            return
+    raise ValueError(
+        f"{', '.join(tasks)} cannot answer {', '.join(q.name for q in questions)}: quantities are "
+        "for the task linear, e.g. --tasks linear"
+    )
+
+
 def evaluations_asked(tasks: Sequence[str], question: Question) -> list[str]:
     """The tasks that put this question to features; counting and distance are linear probes."""
     asked = [task for task in tasks if applies(task, question)]
@@ -64,7 +76,8 @@ def feature_evaluations(
     """The evaluations behind a task, as functions of a seed. `subset`: named low-shot pictures."""
     s = settings
     if task == "knn":
-        possible = tuple(k for k in s.knn.neighbours if k <= num_train) or (num_train,)
+        # If none is possible, the evaluation itself says so.
+        possible = tuple(k for k in s.knn.neighbours if k <= num_train) or s.knn.neighbours
         fitting = s.knn.model_copy(update={"neighbours": possible})
         return [lambda seed: NearestNeighbours(fitting)]
     if task == "linear_sweep":
@@ -73,6 +86,15 @@ def feature_evaluations(
         subsets = None if subset is None else [subset]
         return [_low_shot(one, subsets) for one in s.low_shot]
     return [lambda seed: LinearProbe(_seeded(s.linear, seed))]
+
+
+def impossible_neighbours(settings: EvaluationSettings, num_train: int) -> str:
+    """A sentence about the numbers of neighbours that so few pictures cannot give, or nothing."""
+    left_out = [k for k in settings.knn.neighbours if k > num_train]
+    if "knn" not in settings.tasks or len(left_out) in (0, len(settings.knn.neighbours)):
+        return ""
+    told = ", ".join(map(str, left_out))
+    return f"k-NN: left out, because there are only {num_train} training pictures: k = {told}"
 
 
 def _low_shot(

@@ -20,24 +20,33 @@ class NotFinite(RuntimeError):
 class Health:
     """Judges every step on the device; all processes come to the same verdict.
 
-    On a CPU the verdict is read at once. On a GPU reading would stall the queue, so the optimizer
-    is told (`found_inf`) to skip on the device, from the bad step on, and the host learns of it
-    one step later. The same message carries whether any process was asked to stop.
+    On a CPU, or where the optimizer runs there, the verdict is read at once. On a GPU reading would
+    stall the queue, so the optimizer is told (`found_inf`) to skip on the device, from the bad step
+    on, and the host learns of it one step later. The same message carries whether any process was
+    asked to stop, and whether it is time to save: spread networks are saved by all processes after
+    the same step.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         self.optimizer = optimizer
-        self.deferred = device.type == "cuda"
+        trained = optimizer.param_groups[0]["params"][0]
+        self.deferred = device.type == trained.device.type == "cuda"
         self.ever_bad = torch.zeros((), device=device)
         self.pending: tuple[int, Tensor, torch.cuda.Event] | None = None
-        self.stop_agreed = False
+        self.stop_agreed = self.save_agreed = False
 
-    def judge(self, step: int, loss: Tensor, gradient_norm: Tensor, stop_asked: bool) -> None:
+    def judge(
+        self,
+        step: int,
+        loss: Tensor,
+        gradient_norm: Tensor,
+        stop_asked: bool,
+        save_asked: bool = False,
+    ) -> None:
         """Look at a step between backward and optimizer step; raises `NotFinite`."""
         bad = ~torch.isfinite(loss.detach() + gradient_norm)
-        verdict = torch.stack(
-            [torch.maximum(self.ever_bad, bad.float()), loss.new_full((), float(stop_asked))]
-        ).detach()
+        asked = [loss.new_full((), float(wish)) for wish in (stop_asked, save_asked)]
+        verdict = torch.stack([torch.maximum(self.ever_bad, bad.float()), *asked]).detach()
         if world_size() > 1:
             dist.all_reduce(verdict, op=dist.ReduceOp.MAX)
         self.ever_bad = verdict[0]
@@ -59,14 +68,15 @@ class Health:
             self._act(step, verdict)
 
     def _act(self, step: int, verdict: Tensor) -> None:
-        bad, stop = verdict.tolist()
+        bad, stop, save = verdict.tolist()
         if bad:
             raise NotFinite(step)
         self.stop_agreed = self.stop_agreed or bool(stop)
+        self.save_agreed = self.save_agreed or bool(save)
 
     @staticmethod
     def _post(step: int, verdict: Tensor) -> tuple[int, Tensor, torch.cuda.Event]:
-        copy = torch.empty(2, pin_memory=True)
+        copy = torch.empty(3, pin_memory=True)
         copy.copy_(verdict, non_blocking=True)
         event = torch.cuda.Event()
         event.record()

@@ -37,6 +37,11 @@ class Interruption:
         self.received = signal.Signals(number)
 
     @property
+    def was_asked(self) -> bool:
+        """Whether a signal asked this process to stop."""
+        return self.received is not None
+
+    @property
     def exit_code(self) -> int:
         """What a shell expects of a process that a signal stopped: 128 + its number."""
         return 0 if self.received is None else 128 + self.received

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jepakit.core.distributed import world_size
+from jepakit.core.durations import in_words
 
 
 class ProgressDisplay:
@@ -64,15 +65,6 @@ class ProgressDisplay:
         """Leave the terminal tidy."""
         if self.bar:
             self.bar.stop()
-
-
-def in_words(seconds: float) -> str:
-    """`95` -> `1 min 35 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _processes() -> str:

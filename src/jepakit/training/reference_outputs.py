@@ -19,6 +19,7 @@ from jepakit.core import settings as core
 from jepakit.core.checkpoint import State, capture, restore
 from jepakit.core.distributed import Place, mean_over_processes
 from jepakit.core.files import write_text, written_whole
+from jepakit.core.shards import whole
 from jepakit.objectives.objective import Objective
 from jepakit.pretrained.meta import ReferenceCheckpoint, networks_of, read_checkpoint
 from jepakit.training.reporting import Observer, StepRecord
@@ -149,12 +150,19 @@ class ReferenceOutputs(Observer):
         write_text(self.folder / "params-ijepa.yaml", "".join(lines))
 
     def _save(self, step: int) -> None:
+        # Networks that are spread over processes are gathered by all of them.
+        networks = {name: whole(v) for name, v in self.objective.state_dict().items()}
+        optimizer = self.optimizer.state_dict()
+        optimizer["state"] = {
+            place: {name: whole(value) for name, value in moments.items()}
+            for place, moments in optimizer["state"].items()
+        }
         if not self.place.is_first:
             return
         epochs_done = -(-step // self.steps_per_epoch)
         content = {
-            **networks_of(self.objective.state_dict()),
-            "opt": self.optimizer.state_dict(),
+            **networks_of(networks),
+            "opt": optimizer,
             "scaler": None,
             "epoch": epochs_done,
             "loss": sum(self.epoch_losses) / max(len(self.epoch_losses), 1),

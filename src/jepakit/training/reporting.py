@@ -87,7 +87,8 @@ class Pace:
 class Reporter(Observer):
     """Writes metrics every few steps, lets the monitors look, shows progress.
 
-    Without a `metrics` log (on all processes but the first) it only takes part in the sums.
+    Without a `metrics` log (on all processes but the first) it only takes part in what all compute:
+    the sums, and monitors of networks that are spread over processes.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Reporter(Observer):
                 self.display.update(record.step, numbers["loss"], self.rate, self.wait)
         if self.metrics is not None:
             self.display.tick(record.step)
-            self.observe(record)
+        self.observe(record)
 
     def step_numbers(self, record: StepRecord) -> dict[str, float]:
         """Loss and its parts, averaged over processes, with learning rate and weight decay."""
@@ -172,15 +173,17 @@ class Reporter(Observer):
 
     def warn(self, step: int, sentence: str) -> None:
         """Say it, but the same kind of sentence at most five times a run."""
+        if self.metrics is None:
+            return
         kind = sentence.split(".")[0].translate(str.maketrans("", "", "0123456789"))
         self.said[kind] += 1
         if self.said[kind] <= 5:
             log.warning("step %d: %s", step, sentence)
 
     def write(self, step: int, numbers: dict[str, float]) -> None:
-        """Write numbers to the run's log."""
-        assert self.metrics is not None
-        self.metrics.write(step, step / self.steps_per_epoch, numbers)
+        """Write numbers to the run's log, on the process that has one."""
+        if self.metrics is not None:
+            self.metrics.write(step, step / self.steps_per_epoch, numbers)
 
     def close(self) -> None:
         """Close the files and the bar."""

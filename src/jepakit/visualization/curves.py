@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,7 +13,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jepakit.visualization.line_drawing import Line, compact, draw_lines
-from jepakit.visualization.page_style import LIGHT
 
 _HEADER = ["step", "epoch", "name", "value"]
 
@@ -43,12 +43,10 @@ class Drawing:
     words: str
 
     def standalone(self) -> str:
-        """The drawing as a file of its own, in the colours of the light page."""
+        """The drawing as a file of its own, where no page gives it colours."""
         svg = self.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
         svg = svg.replace('font-family="inherit"', 'font-family="sans-serif"')
-        for name, colour in LIGHT.items():
-            svg = svg.replace(f"var(--{name})", colour)
-        return svg
+        return re.sub(r"var\(--[^,)]+,([^)]+)\)", r"\1", svg)
 
 
 PANELS = (

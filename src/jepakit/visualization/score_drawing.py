@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jepakit.visualization.line_drawing import GRID, INK, compact, series_colour, ticks, write_words
+from jepakit.visualization.line_drawing import (
+    GRID,
+    INK,
+    SERIES,
+    compact,
+    series_colour,
+    ticks,
+    write_words,
+)
 
 Interval = tuple[float, float, float]  # value, low, high
 
@@ -37,13 +45,14 @@ def draw_scores(rows: Sequence[str], scores: Mapping[str, Mapping[str, Interval]
         parts.append(write_words(compact(tick), x(tick), bottom + 15, "middle"))
     for place, (network, found) in enumerate(scores.items()):
         colour, y = series_colour(place), 12.0 + _LEGEND * place
-        parts.append(_mark(8.0, y - 4, colour))
+        hollow = place >= len(SERIES)  # its colour has been used
+        parts.append(_mark(8.0, y - 4, colour, hollow))
         parts.append(write_words(network, 18, y, colour=INK))
         for number, row in enumerate(rows):
             if row in found:
                 value, first, last = found[row]
                 at = top + group * number + _APART / 2 + _ROW * (place + 0.5)
-                parts.append(_bar(x(value), x(first), x(last), at, colour))
+                parts.append(_bar(x(value), x(first), x(last), at, colour, hollow))
     for number, row in enumerate(rows):
         middle = top + group * (number + 0.5) + 4
         parts.append(write_words(row, left - 10, middle, "end"))
@@ -60,10 +69,12 @@ def _round_range(low: float, high: float) -> tuple[float, float]:
     return (0.0 if 0 <= low < 0.35 * high else low - room), high + room
 
 
-def _bar(value: float, low: float, high: float, y: float, colour: str) -> str:
+def _bar(value: float, low: float, high: float, y: float, colour: str, hollow: bool) -> str:
     line = f'<path d="M{low:.1f} {y:.1f}H{high:.1f}" style="stroke:{colour};stroke-width:2"/>'
-    return line + _mark(value, y, colour)
+    return line + _mark(value, y, colour, hollow)
 
 
-def _mark(x: float, y: float, colour: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" style="fill:{colour}"/>'
+def _mark(x: float, y: float, colour: str, hollow: bool) -> str:
+    inside = "var(--card,#ffffff)" if hollow else colour
+    style = f"fill:{inside};stroke:{colour};stroke-width:1.5"
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" style="{style}"/>'

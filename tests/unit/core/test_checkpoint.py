@@ -25,6 +25,7 @@ from jepakit.core.checkpoint import (
     capture,
     read_state,
     restore,
+    restore_networks,
 )
 
 
@@ -72,6 +73,13 @@ def test_a_state_put_back_goes_on_exactly_as_the_one_captured(tmp_path: Path) ->
     assert torch.equal(torch.rand(3), random)
     for mine, wanted in zip(go_on(other, other_optimizer), expected, strict=True):
         assert torch.equal(mine, wanted)
+
+
+def test_a_missing_network_is_named() -> None:
+    state = State({"objective/context_encoder.weight": torch.zeros(1)}, {"step": 1})
+    objective = nn.ModuleDict({"context_encoder": nn.Linear(1, 1), "predictor": nn.Linear(1, 1)})
+    with pytest.raises(ValueError, match=r"has no predictor, only context_encoder: give one"):
+        restore_networks(state, objective)
 
 
 def test_another_architecture_is_refused_with_its_differences() -> None:

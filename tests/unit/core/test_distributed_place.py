@@ -8,11 +8,11 @@ import torch
 from jepakit.core.distributed import (
     Place,
     gather_rows,
-    join,
     leave,
     mean_over_processes,
     world_size,
 )
+from jepakit.core.joining import ProcessSettings, join
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
@@ -40,7 +40,7 @@ def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_run_of_one_joins_nothing() -> None:
-    join(Place(), torch.device("cpu"))
+    join(Place(), torch.device("cpu"), ProcessSettings(), alone=False)
     assert not torch.distributed.is_initialized()
     assert world_size() == 1
     rows = torch.randn(2, 3, requires_grad=True)

@@ -292,6 +292,16 @@ def test_flat_and_one_subfolder_are_unlabelled(tmp_path):
     assert source.label(0) == source.sample(0).label == -1
 
 
+def test_an_empty_folder_beside_classes_is_said_to_be_none(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    for name in ("cat", "dog", "bird"):
+        (tmp_path / name).mkdir()
+        if name != "bird":
+            _save(tmp_path / name / "a.png", _grey()[:8, :8])
+    assert _folder(tmp_path).classes == ("cat", "dog")
+    assert "no pictures in bird, which is therefore no class" in caplog.text
+
+
 def test_links(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "outside").mkdir()

@@ -78,6 +78,14 @@ def test_small_classes_keep_a_picture_to_train_on() -> None:
         stratified(labels, 1.5, seed=0)
 
 
+def test_a_class_that_is_never_tested_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    train_and_test({"all": Labelled([0, 0, 1, 1, 1, 2])})
+    assert "never tested: 1, e.g. c" in caplog.text
+    caplog.clear()
+    train_and_test({"all": Labelled([0, 0, 1, 1, 2, 2])})
+    assert not caplog.text
+
+
 def test_unlabelled_pictures_are_left_out() -> None:
     source = Labelled([0, 0, -1, 1, 1, -1, 0, 1])
     found = train_and_test({"all": source})

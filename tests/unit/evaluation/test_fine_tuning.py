@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jepakit.core.schedules import warmup_cosine
 from jepakit.data.sources.source import BrokenPicture, Sample, Source
-from jepakit.evaluation.fine_tuning import Classifier, FineTuning, Tuned, layer_groups
+from jepakit.evaluation.fine_tuning import Classifier, FineTuning, Tuned, layer_groups, probe_of
 from jepakit.evaluation.judgement import Judgement
 from jepakit.evaluation.picture_batches import Order
 from jepakit.evaluation.picture_training import PictureTraining
@@ -338,6 +338,28 @@ def test_an_empty_split(tmp_path: Path) -> None:
     nothing = Pictures(source, [], torch.zeros(0, dtype=torch.long))
     with pytest.raises(ValueError, match="the test split is empty"):
         FineTuning().judge(subject(), pictures(source, 0, 8), nothing, tmp_path, quiet)
+
+
+def test_it_can_start_from_the_frozen_probe(tmp_path: Path) -> None:
+    source, examined = Shades(96), subject()
+    train, test = pictures(source, 0, 64), pictures(source, 64, 96)
+    probe = probe_of(examined, train, 2, settings())
+    tuned = Tuned(settings(), examined, 2, 4, train.at(torch.zeros(64, dtype=torch.bool)))
+    tuned.start_from(probe)
+    inputs = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        (tokens,) = examined.backbone.last_layers(inputs, 1)
+        expected = probe.scores(tokens.mean(dim=1)).float()
+        for classifier in tuned.network.values():
+            torch.testing.assert_close(classifier(inputs), expected, atol=1e-3, rtol=1e-3)
+    found = judge(tmp_path, source, head="probe", lr=1e-9, epochs=1, randaugment_ops=0)
+    assert found.predictions["fine_tune"].equal(tuned.predict(test))
+
+
+def test_few_pictures_get_small_batches_and_start_from_the_probe() -> None:
+    few = FineTuning.Settings.low_shot()
+    assert few.head == "probe"
+    assert Order(95, few.batch_size, 0).steps_per_epoch * few.epochs >= 150
 
 
 def test_the_papers_protocol() -> None:

@@ -4,9 +4,11 @@ import torch
 from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
+from torch.nn import functional as F
 
+from jepakit.commands.bench_evaluate import synthetic_features
 from jepakit.evaluation.evaluation import Features
-from jepakit.evaluation.fitting import Scaling, held_out
+from jepakit.evaluation.fitting import Scaling, classify, held_out
 from jepakit.evaluation.judgement import Measurements
 from jepakit.evaluation.linear_probe import LinearProbe, RidgeProbe
 from jepakit.evaluation.logistic_regression import LogisticProblem
@@ -40,7 +42,7 @@ def test_weights_agree_with_scikit_learn(width: int, l2: float) -> None:
     _, model = scikit_learn(train, l2)
     scaled = Scaling.of(train.values)(train.values)
     problem = LogisticProblem.of(scaled, train.labels, NUM_CLASSES)
-    weights = problem.solve(l2, problem.start())
+    weights = problem.solve(l2, tolerance=1e-6)
     np.testing.assert_allclose(weights[:-1].T.numpy(), model.coef_, atol=1e-3, rtol=1e-3)
     intercepts = model.intercept_ - model.intercept_.mean()
     np.testing.assert_allclose(weights[-1].numpy(), intercepts, atol=1e-3, rtol=1e-3)
@@ -60,9 +62,52 @@ def test_where_it_starts_does_not_matter() -> None:
     train = correlated(200, 12, 0)
     scaled = Scaling.of(train.values)(train.values)
     problem = LogisticProblem.of(scaled, train.labels, NUM_CLASSES)
-    cold = problem.solve(0.001, problem.start())
-    warm = problem.solve(0.001, problem.solve(1.0, problem.start()))
+    cold = problem.solve(0.001, tolerance=1e-6)
+    warm = problem.solve(0.001, problem.solve(1.0), tolerance=1e-6)
     torch.testing.assert_close(cold, warm, atol=1e-4, rtol=1e-4)
+
+
+def test_all_strengths_at_once_are_each_alone() -> None:
+    train = correlated(400, 30, 0)
+    problem = LogisticProblem.of(Scaling.of(train.values)(train.values), train.labels, NUM_CLASSES)
+    strengths = (1.0, 0.01, 0.0001)
+    together = problem.solve_all(strengths, tolerance=1e-6)
+    alone = torch.stack([problem.solve(l2, tolerance=1e-6) for l2 in strengths])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_the_gradient_is_that_of_the_loss_and_blocks_do_not_change_it() -> None:
+    train = correlated(5000, 7, 0)  # several blocks
+    design = Scaling.of(train.values)(train.values).double()
+    problem = LogisticProblem.of(design, train.labels, NUM_CLASSES)
+    drawn = torch.randn(2, NUM_CLASSES, 8, generator=torch.Generator().manual_seed(0)).double()
+    weights = drawn.requires_grad_()
+    expected = torch.stack(
+        [F.cross_entropy(problem.design @ one.T, train.labels) for one in weights]
+    )
+    expected.sum().backward()
+    losses, gradient, curvature = problem.loss(weights.detach())
+    torch.testing.assert_close(losses, expected.detach())
+    torch.testing.assert_close(gradient, weights.grad)
+    shares = (problem.design @ weights.detach().transpose(1, 2)).softmax(dim=2)
+    uncertain = (shares * (1 - shares)).mean(dim=1).sum(dim=1) / (NUM_CLASSES - 1)
+    torch.testing.assert_close(curvature, uncertain)
+
+
+def test_float32_at_the_benchmark_s_kind_of_features_agrees_to_a_tenth_of_a_point() -> None:
+    train = synthetic_features(12_000, 96, NUM_CLASSES, "train")  # too many to be float64
+    test = synthetic_features(4_000, 96, NUM_CLASSES, "test")
+    scaling = Scaling.of(train.values)
+    scaled, judged = scaling(train.values), scaling(test.values)
+    problem = LogisticProblem.of(scaled, train.labels, NUM_CLASSES)
+    assert problem.design.dtype == torch.float32
+    strengths = LinearProbe.Settings().l2
+    for l2, weights in zip(strengths, problem.solve_all(strengths), strict=True):
+        model = LogisticRegression(C=1 / (l2 * 12_000), tol=1e-8, max_iter=1000)
+        model.fit(scaled.double().numpy(), train.labels.numpy())
+        theirs = model.score(judged.double().numpy(), test.labels.numpy())
+        ours = (classify(weights, judged) == test.labels).double().mean().item()
+        assert abs(ours - theirs) <= 0.001
 
 
 def test_the_sweep_finds_the_strength_that_predicts_best() -> None:

@@ -182,7 +182,7 @@ def test_each_epoch_trains_on_its_augmented_copy() -> None:
     spoilt = torch.full_like(train.values, torch.nan)
 
     def curves(*copies: torch.Tensor, epochs: int = 4) -> dict[str, list[float]]:
-        features = Features(train.values, train.labels, None, torch.stack(copies))
+        features = Features(train.values, train.labels, None, copies)
         return LinearSweep(quick(epochs=epochs)).judge(features, train).curves
 
     assert curves(train.values) == expected
@@ -192,6 +192,13 @@ def test_each_epoch_trains_on_its_augmented_copy() -> None:
     found = curves(train.values, train.values + 1, epochs=3)
     assert all(found[name][0] == curve[0] for name, curve in expected.items())
     assert any(found[name][1] != curve[1] for name, curve in expected.items())
+
+
+@pytest.mark.parametrize(("num_rows", "epochs"), [(300, 50), (8000, 20), (10**6, 20)])
+def test_small_data_is_seen_more_often(num_rows: int, epochs: int) -> None:
+    lasting = LinearSweep.Settings().lasting(num_rows)
+    assert (lasting.epochs, lasting.decay_every) == (epochs, round(0.3 * epochs))
+    assert quick().lasting(num_rows) == quick()
 
 
 def test_layers_are_told_apart() -> None:

@@ -10,7 +10,8 @@ from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch
 from jepakit.masking.multiblock import MultiBlock
 from jepakit.models import Encoder, Predictor
-from jepakit.models.cost import TokenCounts, activation_bytes, state_bytes, step_flops
+from jepakit.models.cost import TokenCounts, step_flops
+from jepakit.models.memory import state_bytes, step_memory
 from jepakit.objectives import IJepa
 
 
@@ -47,9 +48,9 @@ def test_operations_are_those_that_torch_counts(num_contexts: int) -> None:
 def test_checkpointing_needs_less_memory_and_more_tokens_need_more() -> None:
     few = TokenCounts(grid=48, contexts=1, context=12, targets=4, target=8)
     many = TokenCounts(grid=48, contexts=1, context=24, targets=4, target=8)
-    plain, frugal = (activation_bytes(*networks(c), few, 4) for c in (False, True))
-    assert frugal < plain < activation_bytes(*networks(), many, 4)
-    assert activation_bytes(*networks(), few, 2) == plain / 2
+    plain, frugal = (step_memory(*networks(c), few, "fp32").per_picture for c in (False, True))
+    assert frugal < plain < step_memory(*networks(), many, "fp32").per_picture
+    assert step_memory(*networks(), few, "bf16").kept < plain
 
 
 def test_state_is_weights_gradients_moments_and_the_target() -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -175,12 +176,19 @@ def test_convolutional_networks_are_refused() -> None:
 
 
 def test_without_a_connection_a_local_file_is_advised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: Any, **__: Any) -> None:
+    asked = []
+
+    def download(*_: Any, **__: Any) -> None:
+        asked.append(huggingface_hub.constants.HF_HUB_OFFLINE)
         raise ConnectionError("no route to huggingface.co")
 
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
-    with pytest.raises(ValueError, match=rf"cannot be downloaded \(no route.*timm:{NAME}@FILE"):
-        open_timm(NAME, pretrained=True)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", download)
+    for has_network in (True, False):
+        monkeypatch.setattr("jepakit.pretrained.timm.hub_has_network", lambda: has_network)  # noqa: B023
+        with pytest.raises(ValueError, match=rf"cannot be downloaded \(no route.*timm:{NAME}@FILE"):
+            open_timm(NAME, pretrained=True)
+    assert asked == [False, True]  # without a network it does not try for a minute
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 def test_without_timm_its_installation_is_advised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,18 +8,21 @@ from typing import get_args
 import pytest
 import torch
 
+from jepakit.evaluation.evaluation import Features
 from jepakit.evaluation.fine_tuning import FineTuning
 from jepakit.evaluation.judgement import Judgement
 from jepakit.evaluation.knn import NearestNeighbours
 from jepakit.evaluation.linear_sweep import LinearSweep
 from jepakit.evaluation.questions import Question
-from jepakit.runs.evaluation_settings import EvaluationSettings, Task
+from jepakit.runs.evaluation_settings import EvaluationSettings, FeatureSettings, Task
 from jepakit.runs.tasks import (
     ON_FEATURES,
     applies,
+    check_answerable,
     deciding,
     evaluations_asked,
     feature_evaluations,
+    impossible_neighbours,
     picture_evaluation,
     places_of_names,
     repeated,
@@ -51,14 +54,32 @@ def test_seeds_reach_what_draws_at_random() -> None:
     tuned = picture_evaluation("low_shot_fine_tune", SETTINGS, 5)
     assert isinstance(tuned, FineTuning)
     assert tuned.settings.seed == 5
-    assert tuned.settings.lr == 3e-5
+    assert tuned.settings.head == "probe"  # the settings for few labels
+    assert tuned.settings.lr == SETTINGS.low_shot_fine_tune.lr
 
 
 def test_no_more_neighbours_than_pictures() -> None:
-    for num_train, neighbours in ((50, (10, 20)), (5, (5,)), (1000, (10, 20, 100, 200))):
+    for num_train, neighbours in ((50, (10, 20)), (1000, (10, 20, 100, 200))):
         made = feature_evaluations("knn", SETTINGS, num_train, None)[0](0)
         assert isinstance(made, NearestNeighbours)
         assert made.settings.neighbours == neighbours
+    assert "only 50 training pictures: k = 100, 200" in impossible_neighbours(SETTINGS, 50)
+    assert impossible_neighbours(SETTINGS, 200) == ""
+
+
+def test_fewer_pictures_than_any_number_of_neighbours_are_an_error() -> None:
+    judge = feature_evaluations("knn", SETTINGS, 5, None)[0](0).judge
+    few = Features(torch.randn(5, 3), torch.tensor([0, 1, 0, 1, 0]))
+    with pytest.raises(ValueError, match=r"among 5 training pictures: .*knn\.neighbours=\[5\]"):
+        judge(few, few)
+    assert impossible_neighbours(SETTINGS, 5) == ""
+
+
+def test_a_gpu_is_fed_by_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    assert SETTINGS.features.workers(torch.device("cpu")) == 1
+    assert SETTINGS.features.workers(torch.device("cuda")) == 11
+    assert FeatureSettings(num_workers=0).workers(torch.device("cuda")) == 0
 
 
 def test_which_task_asks_which_question() -> None:
@@ -68,6 +89,15 @@ def test_which_task_asks_which_question() -> None:
     assert applies("linear", question("nearest_row", "quantity"))
     assert not applies("knn", question("nearest_row", "quantity"))
     assert not applies("fine_tune", question(""))
+
+
+def test_quantities_alone_need_the_linear_task() -> None:
+    quantities = [question("brightness", "quantity")]
+    for task in ("knn", "fine_tune"):
+        with pytest.raises(ValueError, match=r"cannot answer brightness: .*--tasks linear"):
+            check_answerable([task], quantities)
+        check_answerable([task], [*quantities, question("fish")])
+    check_answerable(["linear"], quantities)
 
 
 def test_a_probe_is_asked_once_whatever_it_is_called() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from jepakit.training import parallel
-from jepakit.training.parallel import exchange_gradients, parallelise
+from jepakit.training.parallel import Plan, choose_plan, exchange_gradients, parallelise
 
 CPU = torch.device("cpu")
 
@@ -44,3 +44,28 @@ def test_many_are_wrapped_and_exchange_only_when_told(monkeypatch: pytest.Monkey
         assert not module.require_backward_grad_sync
     with exchange_gradients(module, now=True):
         assert module.require_backward_grad_sync
+
+
+@pytest.mark.usefixtures("group")
+def test_networks_are_spread_when_copies_leave_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "all_memory", lambda device: 80 * 2**30)
+    cuda = torch.device("cuda")
+    huge, giant = 13 * 2**30, 37 * 2**30  # the state of a ViT-H and of a ViT-G
+    assert choose_plan("auto", False, 8, huge, cuda).mode == "ddp"
+    assert choose_plan("auto", False, 8, giant, cuda).mode == "fsdp"
+    assert choose_plan("auto", False, 8, huge, CPU).mode == "fsdp"  # eight share one memory
+    assert choose_plan("auto", False, 1, giant, cuda).mode == "ddp"
+    assert "37.00 of 80.0 GiB" in choose_plan("auto", False, 8, giant, cuda).reason
+
+
+@pytest.mark.usefixtures("group")
+def test_what_was_asked_for_is_done() -> None:
+    assert choose_plan("ddp", False, 8, 2**50, CPU).mode == "ddp"
+    assert choose_plan("fsdp", False, 1, 1, CPU) == Plan("fsdp", "as asked", False)
+    assert choose_plan("auto", True, 2, 1, CPU) == Plan("fsdp", "cpu_offload=true", True)
+    with pytest.raises(ValueError, match="set parallel=fsdp"):
+        choose_plan("ddp", True, 2, 1, CPU)
+
+
+def test_without_a_group_nothing_is_spread() -> None:
+    assert choose_plan("fsdp", True, 1, 2**50, CPU).mode == "ddp"

@@ -7,6 +7,7 @@ import errno
 import inspect
 import io
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -236,12 +237,23 @@ def test_a_last_checkpoint_that_cannot_be_written_is_a_failure(
         trainer.run()
 
 
+def test_a_clock_that_jumps_back_delays_no_checkpoint(
+    assembled: Assembled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = assembled("checkpoint.every_steps=null", "checkpoint.every_minutes=1e-9")
+    trainer.checkpoints.settings = trainer.checkpoints.settings.model_copy(update={"keep_last": 99})
+    clock = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    assert trainer.run()
+    assert trainer.checkpoints.steps() == list(range(1, 9))
+
+
 class FailingStream(TrainingStream):
     """A stream that ends in an error after some steps."""
 
     def __init__(self, stream: TrainingStream, error: Exception, after: int) -> None:
         self.stream, self.error, self.after = stream, error, after
-        self.steps_per_epoch = stream.steps_per_epoch
+        self.steps_per_epoch, self.broken = stream.steps_per_epoch, stream.broken
 
     def __iter__(self) -> Iterator[tuple[Batch, ...]]:
         for number, micro_batches in enumerate(self.stream):

@@ -43,6 +43,12 @@ def test_names_are_there_and_escaped():
     assert {"ours <&>", "raw pixels", "k-NN", "linear"} <= set(text)
 
 
+def test_a_colour_that_comes_again_is_hollow():
+    many = {f"network {n}": {"k-NN": (50.0, 49.0, 51.0)} for n in range(8)}
+    styles = [style for _, style in marks(draw_scores(["k-NN"], many))]
+    assert len(set(styles)) == 8
+
+
 def test_negative_scores_have_room():
     drawing = draw_scores(["r2"], {"a": {"r2": (-20.0, -30.0, -10.0)}})
     ((x, _),) = marks(drawing)

@@ -12,6 +12,7 @@ from typing import Any
 from jepakit.core.errors import RunFailed
 
 _SECONDS_TO_ANSWER = 10.0
+_SECONDS_FOR_A_SIGN = 5.0
 _LOCAL_ENDINGS = (".parquet", ".arrow")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _NUMBERS = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -171,17 +172,39 @@ def _hub_answers(wanted: Wanted) -> bool:
 @contextmanager
 def _offline(datasets: Any) -> Iterator[None]:
     """Only what was downloaded before is looked for."""
-    import huggingface_hub
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = True
+    try:
+        with hub_offline():
+            yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
 
-    places: tuple[Any, ...] = (huggingface_hub.constants, datasets.config)
-    before = [place.HF_HUB_OFFLINE for place in places]
-    for place in places:
-        place.HF_HUB_OFFLINE = True
+
+@contextmanager
+def hub_offline() -> Iterator[None]:
+    """The Hub's client looks into its cache only, and does not wait for a network."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        for place, value in zip(places, before, strict=True):
-            place.HF_HUB_OFFLINE = value
+        constants.HF_HUB_OFFLINE = before
+
+
+def hub_has_network() -> bool:
+    """Whether the Hub answers anything: its client alone would try for a minute."""
+    import huggingface_hub
+
+    try:
+        huggingface_hub.HfApi().model_info("timm/vit_tiny_patch16_224", timeout=_SECONDS_FOR_A_SIGN)
+    except huggingface_hub.errors.HfHubHTTPError:
+        return True
+    except Exception:  # noqa: BLE001 - the Hub's client changed its errors more than once
+        return False
+    return True
 
 
 def _datasets() -> Any:

@@ -52,6 +52,12 @@ class ImageFolder(StoredSource):
             raise ValueError(_describe_empty(self.folder))
         self._names = PackedNames(index.names)
         self.classes = find_classes(index.names)
+        empty = {folder.partition("/")[0] for folder in index.folder_times} - {"", *self.classes}
+        if self.classes and empty:
+            tell_once(
+                f"{self.folder}: no pictures in {', '.join(sorted(empty)[:5])}"
+                f"{', …' if len(empty) > 5 else ''}, which is therefore no class"
+            )
         self._labels = find_labels(index.names, self.classes)
         self._fingerprint = names_and_sizes(zip(index.names, index.sizes, strict=True))
 

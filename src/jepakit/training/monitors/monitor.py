@@ -53,7 +53,8 @@ class Snapshot:
 class Monitor(ABC):
     """Looks at a snapshot every so many steps and returns numbers; may say in words what is wrong.
 
-    `observe` runs under `torch.no_grad` with the objective in eval mode, on the first process only.
+    `observe` runs under `torch.no_grad` with the objective in eval mode, on the first process only;
+    on all of them where networks are spread over processes, and there all must compute alike.
     """
 
     every: int

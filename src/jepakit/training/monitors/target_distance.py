@@ -6,6 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from jepakit.core import settings as core
+from jepakit.core.shards import whole
 from jepakit.objectives.ijepa import IJepa
 from jepakit.training.monitors.monitor import Monitor, Snapshot
 
@@ -17,7 +18,7 @@ def relative_distance(followed: nn.Module, follower: nn.Module) -> Tensor:
     norm = sum(ours.float().square().sum() for ours, _ in pairs)
     assert isinstance(difference, Tensor)
     assert isinstance(norm, Tensor)
-    return (difference / norm).sqrt()
+    return (whole(difference) / whole(norm)).sqrt()
 
 
 class TargetDistance(Monitor):

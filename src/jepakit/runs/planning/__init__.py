@@ -1,0 +1,1 @@
+"""A run on paper: memory, speed, network, hours and failures, before any GPU is rented."""
