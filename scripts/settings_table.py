@@ -38,9 +38,8 @@ def all_tables() -> str:
     training = list(sections(RunConfig, "", RunConfig(), known))
     evaluation = sections(EvaluationSettings, "", EvaluationSettings(), {})
     drawings = sections(SeeingSettings, "", SeeingSettings(), known)
-    return "\n\n".join([*training, *evaluation, *drawings])
     jobs = sections(SlurmSettings, "", SlurmSettings(), {})
-    return "\n\n".join([*training, *evaluation, *jobs])
+    return "\n\n".join([*training, *evaluation, *drawings, *jobs])
 
 
 def sections(

@@ -28,7 +28,8 @@ def attention_weights(
         found.append(torch.softmax(scores * query.shape[-1] ** -0.5, dim=-1))
 
     hooks = [
-        block.attn.qkv.register_forward_hook(keep) for block in list(encoder.blocks)[-num_layers:]
+        block.attn.qkv.register_forward_hook(keep)
+        for block in list(encoder.blocks)[-num_layers:]  # type: ignore[union-attr]
     ]
     try:
         encoder(views)

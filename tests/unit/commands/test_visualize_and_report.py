@@ -150,5 +150,5 @@ def _look_at_scenes() -> None:
 def test_the_table_of_anomalies_is_printed_and_written(capsys: pytest.CaptureFixture[str]) -> None:
     line = "bench anomaly runs/my-run --device cpu anomaly.pictures=4 energy.masks=4"
     assert run(f"{line} --out found.json") == 0
-    assert "swapped patches" in capsys.readouterr().out
-    assert list(Comparison.load(Path("found.json")).scores)[0] == "energy"
+    assert "swapped" in capsys.readouterr().out
+    assert next(iter(Comparison.load(Path("found.json")).scores)) == "energy"
