@@ -28,8 +28,8 @@ def attention_weights(
         found.append(torch.softmax(scores * query.shape[-1] ** -0.5, dim=-1))
 
     hooks = [
-        block.attn.qkv.register_forward_hook(keep)
-        for block in list(encoder.blocks)[-num_layers:]  # type: ignore[union-attr]
+        block.attn.qkv.register_forward_hook(keep)  # type: ignore[union-attr]
+        for block in list(encoder.blocks)[-num_layers:]
     ]
     try:
         encoder(views)
