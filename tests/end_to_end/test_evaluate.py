@@ -139,7 +139,7 @@ def test_from_python_it_is_the_same(evaluated: Any, finished: Path, coloured: Pa
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("nowhere",), "nowhere is no run folder"),
+        (("nowhere",), "there is no nowhere: give a run folder"),
         ((), "name what to evaluate"),
         (("RUN", "--tasks", "lineer"), "tasks"),
         (("RUN", "linear.l3=1"), "l2"),
