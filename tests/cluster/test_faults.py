@@ -137,7 +137,6 @@ def test_a_job_that_leads_no_further_ends(
     assert "ended (FAILED): step" in jepa("status", tmp_path / "run").out
 
 
-@pytest.mark.slow  # and not yet reliable: see docs/lab_notes.md
 def test_a_node_that_dies(
     cluster: MiniSlurm,
     submitted: Callable[[], tuple[str, Path]],

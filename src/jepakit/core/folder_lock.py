@@ -7,8 +7,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,18 @@ _WIDTH = 512  # bytes; a record is written over itself, so that a full disk has 
 
 
 @contextmanager
-def folder_held(folder: Path, refusal: str) -> Iterator[None]:
+def folder_held(folder: Path, refusal: str, patience: float = 0.0) -> Iterator[None]:
     """Hold a folder for one run; `ValueError` that says who holds it already.
 
-    The kernel's lock decides on one machine. Between machines it may not be seen (NFS), so the
-    holder writes its machine and process into a file, and counts there while it lives. A record of
-    another machine that still counts is obeyed; one that stands still is of a run that died.
-    Clocks are not compared: the machines' may differ, and jump.
+    `patience`: seconds that the holder is given to let go. The kernel's lock decides on one
+    machine. Between machines it may not be seen (NFS), so the holder writes its machine and process
+    into a file, and counts there while it lives. A record of another machine that still counts is
+    obeyed; one that stands still is of a run that died. Clocks are not compared: the machines' may
+    differ, and jump.
     """
-    # Two files: closing any handle of a locked file, after reading it, would drop the lock.
-    lock, holder = folder / ".lock", folder / ".holder"
-    with held(lock, f"{refusal}{_named(holder)}"):
-        record = _read(holder)
-        if record is not None and _is_alive(holder, record):
-            raise ValueError(f"{refusal}{_named(holder)}")
+    holder = folder / ".holder"
+    with ExitStack() as stack:
+        _wait_for(lambda: stack.enter_context(_taken(folder, refusal)), patience)
         heart = _Heart(holder)
         heart.start()
         try:
@@ -44,11 +42,38 @@ def folder_held(folder: Path, refusal: str) -> Iterator[None]:
             heart.end()
 
 
+@contextmanager
+def _taken(folder: Path, refusal: str) -> Iterator[None]:
+    """Lock a folder that no living run holds."""
+    # Two files: closing any handle of a locked file, after reading it, would drop the lock.
+    lock, holder = folder / ".lock", folder / ".holder"
+    with held(lock, f"{refusal}{_named(holder)}"):
+        record = _read(holder)
+        if record is not None and _is_alive(holder, record):
+            raise ValueError(f"{refusal}{_named(holder)}")
+        yield
+
+
+def _wait_for(take: Callable[[], None], patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return take()
+        except ValueError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(min(1.0, patience / 8))
+
+
 def _is_alive(holder: Path, record: dict[str, Any]) -> bool:
     """Whether the run that left a record, and no lock that we see, still goes on."""
     if record["host"] == socket.gethostname():
         with suppress(psutil.NoSuchProcess):
-            return bool(psutil.Process(record["pid"]).create_time() == record["created"])
+            process = psutil.Process(record["pid"])
+            # A killed process whose parent died first stays listed where nobody collects the dead
+            # (a container's first process often does not).
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            return not ended and bool(process.create_time() == record["created"])
         return False
     deadline = time.monotonic() + SECONDS_TO_LISTEN
     while time.monotonic() < deadline:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from jepakit.core.folder_lock import folder_held
+
+_RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
+_SECONDS_TO_END = 120.0
 
 
 class RunFolder:
@@ -34,8 +38,13 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder for one run; a second one is refused. A killed run lets go of it."""
+        """Hold the folder for one run; a second one is refused. A killed run lets go of it.
+
+        A job that was started again waits for its earlier start, which may still be ending on a
+        machine that the cluster no longer sees.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        started_again = any(os.environ.get(name, "0") != "0" for name in _RESTARTS)
         refusal = f"another run is writing into {self.path}: wait for it, or choose folder=NEW"
-        with folder_held(self.path, refusal):
+        with folder_held(self.path, refusal, _SECONDS_TO_END if started_again else 0.0):
             yield

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,3 +101,34 @@ def test_a_record_that_cannot_be_read_holds_nothing(content: str, tmp_path: Path
     (tmp_path / ".holder").write_bytes(content.encode("utf-8", "surrogateescape"))
     with folder_held(tmp_path, "held"):
         pass
+
+
+def test_a_killed_process_that_nobody_collected_does_not_count(tmp_path: Path) -> None:
+    child = subprocess.Popen(["sleep", "100"])
+    process = psutil.Process(child.pid)
+    here = {"host": socket.gethostname(), "pid": child.pid}
+    record(tmp_path, **here, created=process.create_time())
+    try:
+        with pytest.raises(ValueError, match="held"), folder_held(tmp_path, "held"):
+            pass
+        child.kill()
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        with folder_held(tmp_path, "held"):
+            assert json.loads((tmp_path / ".holder").read_text())["pid"] == os.getpid()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_patience_outlasts_a_holder_that_is_ending(tmp_path: Path) -> None:
+    child = subprocess.Popen(["sleep", "0.5"])
+    here = {"host": socket.gethostname(), "pid": child.pid}
+    record(tmp_path, **here, created=psutil.Process(child.pid).create_time())
+    try:
+        with pytest.raises(ValueError, match="held"), folder_held(tmp_path, "held"):
+            pass
+        with folder_held(tmp_path, "held", patience=30.0):
+            assert json.loads((tmp_path / ".holder").read_text())["pid"] == os.getpid()
+    finally:
+        child.wait()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,21 @@ def test_what_counts_as_a_checkpoint(tmp_path: Path, name: str, holds: bool) -> 
     assert not folder.holds_checkpoints()
     (folder.checkpoints / name).mkdir(parents=True)
     assert folder.holds_checkpoints() == holds
+
+
+def test_a_job_that_was_started_again_waits_for_its_earlier_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    @contextmanager
+    def noted(path: Path, refusal: str, patience: float) -> Iterator[None]:
+        asked.append(patience)
+        yield
+
+    monkeypatch.setattr("jepakit.runs.folder.folder_held", noted)
+    for count in ("0", "1"):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+        with RunFolder(tmp_path).held():
+            pass
+    assert asked[0] == 0 < asked[1]
