@@ -299,6 +299,7 @@ Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16"
 SeenSize = Annotated[
     int | None, typer.Option("--size", help="of what is seen, in pixels; else the training's")
 ]
+Partial = Annotated[bool, typer.Option("--partial", help="accept missing or unknown tensors")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="pictures encoded at once", min=1)]
 Loaders = Annotated[
     int | None, typer.Option("--workers", help="processes that load pictures; else one per core")
@@ -321,6 +322,7 @@ def features(
     half: Annotated[bool, typer.Option("--half", help="write 16 bits per number")] = False,
     size: SeenSize = None,
     branch: Branch = "target",
+    partial: Partial = False,
     precision: Precision = "auto",
     split: Split = None,
     values: Values = None,
@@ -335,6 +337,7 @@ def features(
         **{"model": model, "data": data, "out": out, "layers": layers, "pool": pool, "half": half},
         **{"size": size, "branch": branch, "precision": precision, "split": split},
         **{"values": values, "batch_size": batch_size, "num_workers": num_workers},
+        **{"partial": partial},
     }
     raise typer.Exit(run(asked, devices or []))
 
@@ -352,6 +355,7 @@ def search(
         str, typer.Option("--engine", help="faiss, exact, or auto: faiss if it is installed")
     ] = "auto",
     branch: Branch = "target",
+    partial: Partial = False,
     precision: Precision = "auto",
     split: Split = None,
     values: Values = None,
@@ -365,7 +369,7 @@ def search(
     asked = {
         **{"model": model, "data": data, "out": out, "num": num, "engine": engine},
         **{"branch": branch, "precision": precision, "split": split, "values": values},
-        **{"batch_size": batch_size, "num_workers": num_workers},
+        **{"batch_size": batch_size, "num_workers": num_workers, "partial": partial},
     }
     raise typer.Exit(run(asked, queries or [], device))
 

@@ -43,6 +43,7 @@ class Asked(Settings):
     half: bool
     size: int | None
     branch: Branch
+    partial: bool
     precision: Literal["auto", "fp32", "bf16"]
     split: str | None
     values: str | None
@@ -61,10 +62,11 @@ class Asked(Settings):
 
     def words(self) -> list[str]:
         """The same, typed for another process."""
-        given = self.model_dump(exclude_none=True, exclude={"model", "half"})
+        given = self.model_dump(exclude_none=True, exclude={"model", "half", "partial"})
         given["workers"] = given.pop("num_workers", None)
         options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value]
-        return ["features", self.model, *options, *(["--half"] if self.half else [])]
+        flags = [f"--{name}" for name in ("half", "partial") if getattr(self, name)]
+        return ["features", self.model, *options, *flags]
 
 
 def features(typed: Mapping[str, Any], devices: Sequence[str]) -> int:
@@ -102,7 +104,7 @@ def _place_among_processes() -> Place | None:
 
 
 def _open(asked: Asked, device: str, reading: Reading) -> Extraction:
-    model = open_model(asked.model, device, asked.branch, asked.precision)
+    model = open_model(asked.model, device, asked.branch, asked.precision, partial=asked.partial)
     reading.check(model.depth)
     size = model.checked_size(asked.size)
     splits = open_given(asked.data, model.num_channels, parse_values(asked.values), asked.split)

@@ -38,6 +38,7 @@ class Asked(Settings):
     num: int
     engine: Engine
     branch: Branch
+    partial: bool
     precision: Literal["auto", "fp32", "bf16"]
     split: str | None
     values: str | None
@@ -51,7 +52,7 @@ def search(typed: Mapping[str, Any], queries: Sequence[str], device: str) -> int
     if typed["data"] is None or not queries:
         raise ValueError("name the pictures and a query: --data PICTURES --query picture.jpg")
     asked = check(Asked, dict(typed))
-    model = open_model(asked.model, device, asked.branch, asked.precision)
+    model = open_model(asked.model, device, asked.branch, asked.precision, partial=asked.partial)
     console.print(model.report.sentence, style="dim", markup=False, soft_wrap=True)
     asking = torch.from_numpy(model.features(queries))  # first: a mistake here costs nothing yet
     splits = open_given(asked.data, model.num_channels, parse_values(asked.values), asked.split)
