@@ -245,16 +245,17 @@ class _Group:
     ) -> Float[Tensor, " H"]:
         """One step of every head with its rate x `factor`; the mean cross-entropy before it."""
         inputs = self._normalised(rows[:, -self.width :])
-        scores = F.linear(inputs, self.weight, self.bias)
-        logs = scores.view(len(rows), -1, self.num_classes).log_softmax(dim=2)
-        right = labels[:, None, None].expand(-1, logs.shape[1], -1)
-        losses = -logs.gather(2, right).mean(dim=(0, 2))
+        # H K B: with the batch last, products and sums over classes are several times as fast.
+        scores = torch.addmm(self.bias[:, None], self.weight, inputs.T)
+        logs = scores.view(len(self.pairs), self.num_classes, -1).log_softmax(dim=1)
+        right = labels.expand(len(self.pairs), 1, -1)
+        losses = -logs.gather(1, right).mean(dim=(1, 2))
         # Far smaller shares would be subnormal numbers, with which CPUs are 100 times slower.
         shares = logs.clamp_min_(_SMALLEST_LOG).exp_()
-        errors = shares.scatter_add_(2, right, logs.new_full(right.shape, -1.0))
-        errors = errors.flatten(1) / len(rows)
-        self._lars(errors.T @ inputs, factor)
-        bias_gradient = errors.sum(dim=0).view(len(self.pairs), -1)
+        errors = shares.scatter_add_(1, right, logs.new_full((), -1.0).expand_as(right))
+        errors = errors.flatten(0, 1) / len(rows)
+        self._lars(errors @ inputs, factor)
+        bias_gradient = errors.sum(dim=1).view(len(self.pairs), -1)
         self.bias_speed.mul_(self.settings.momentum).add_(
             (self.rates * factor * bias_gradient).flatten()
         )
@@ -351,4 +352,5 @@ def _batches(
     drawn = generator(settings.seed, "linear-sweep-order", epoch).permutation(len(places))
     order = places[torch.from_numpy(drawn).to(places.device)]
     for chosen in order.tensor_split(-(-len(order) // settings.batch_size)):
-        yield values[chosen].float(), train.labels[chosen]
+        # Not values[chosen]: for whole rows this is more than twice as fast.
+        yield values.index_select(0, chosen).float(), train.labels[chosen]
