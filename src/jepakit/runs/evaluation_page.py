@@ -103,11 +103,10 @@ def _drawn(comparison: Comparison) -> Picture:
 
 
 def _verdict(evaluated: Evaluated) -> Text:
-    """In how many scores the first candidate is above every baseline."""
-    comparison = evaluated.comparison
-    first, *others = comparison.scores
+    """In how many scores the main row is above every baseline."""
+    comparison, first = evaluated.comparison, _main_row(evaluated)
     named = {c.subject.name for c in evaluated.candidates}
-    baselines = [row for row in others if row not in named]
+    baselines = [row for row in comparison.scores if row not in named]
     margins = {
         column: min(
             100 * (score.value - comparison.value(row, column))
@@ -123,6 +122,14 @@ def _verdict(evaluated: Evaluated) -> Text:
         f"margin is {margins[worst]:+.1f} points ({_words(worst)})."
     )
     return Text(words, tone="good" if len(above) == len(margins) else "warning")
+
+
+def _main_row(evaluated: Evaluated) -> str:
+    """The network that is looked at closely: a run's newest checkpoint, else the first network."""
+    candidates = evaluated.candidates
+    if len({candidate.folder for candidate in candidates}) > 1:
+        return candidates[0].subject.name
+    return max(candidates, key=lambda candidate: candidate.step or 0).subject.name
 
 
 def _words(column: str) -> str:
@@ -176,8 +183,9 @@ def _main_score(judgement: Judgement) -> str | None:
 
 
 def _classes(evaluated: Evaluated) -> list[Section]:
-    """Confusion matrix, accuracy per class and the most confident mistakes, of the first row."""
-    row, judgement = next(iter(evaluated.judgements.items()))
+    """Confusion matrix, accuracy per class and the most confident mistakes, of the main row."""
+    row = _main_row(evaluated)
+    judgement = evaluated.judgements[row]
     name = _main_score(judgement)
     if name is None:
         return []
@@ -202,7 +210,8 @@ def _confusion(question: Question, predicted: Tensor, told: str) -> Section:
         for name, row in zip(question.classes, counts.view(size, size).tolist(), strict=True)
     )
     caption = f"downwards the right class, across the answer ({told}); numbers of test pictures"
-    return Table(("is / taken for", *question.classes), rows, caption, "Confusions")
+    head = ("is / taken for", *question.classes)
+    return Table(head, rows, caption, "Confusions", shaded=True)
 
 
 def _per_class(question: Question, predicted: Tensor, told: str) -> Section:
@@ -252,7 +261,8 @@ def _three_channels(view: Tensor) -> np.ndarray:
 
 
 def _curves(evaluated: Evaluated) -> list[Section]:
-    row, judgement = next(iter(evaluated.judgements.items()))
+    row = _main_row(evaluated)
+    judgement = evaluated.judgements[row]
     drawn = []
     for title, curves in grouped_curves(judgement.curves).items():
         best = _best(title, curves)
@@ -263,7 +273,9 @@ def _curves(evaluated: Evaluated) -> list[Section]:
         )
         shown = f", best {len(best)} of {len(curves)}" if len(best) < len(curves) else ""
         longest = max(len(curve) for _, curve in best)
-        drawn.append(Picture(draw_lines(f"{title}{shown}", lines, longest), f"{title}: {told}"))
+        drawn.append(
+            Picture(draw_lines(f"{title}{shown}", lines, longest, unit="epoch"), f"{title}: {told}")
+        )
     return [Gallery(tuple(drawn), f"by epoch, {row}", "How the probes learned")] if drawn else []
 
 
@@ -291,14 +303,15 @@ def _best(title: str, curves: Mapping[str, list[float]]) -> list[tuple[str, list
 
 
 def _chosen(evaluated: Evaluated) -> list[Section]:
-    """What every row chose; the sweeps of the first row in full."""
+    """What every row chose; the sweeps of the main row in full."""
     chosen = [
         (row, _words(name), f"{value:.4g}")
         for row, judgement in evaluated.judgements.items()
         for name, value in judgement.chosen.items()
         if "sweep/" not in name and "/seed=" not in name
     ]
-    row, judgement = next(iter(evaluated.judgements.items()))
+    row = _main_row(evaluated)
+    judgement = evaluated.judgements[row]
     swept = [
         (_words(name.replace("sweep/", "")), 100 * value)
         for name, value in judgement.chosen.items()

@@ -60,17 +60,24 @@ class _Frame:
         return self.bottom - (self.bottom - self.top) * min(max(share, 0.0), 1.0)
 
 
-def draw_lines(title: str, lines: Sequence[Line], last_step: int, from_zero: bool = False) -> str:
+def draw_lines(
+    title: str,
+    lines: Sequence[Line],
+    last_step: int,
+    from_zero: bool = False,
+    unit: str = "step",
+) -> str:
     """An SVG of `lines` over the steps 0 to `last_step`, with title, legend and last values.
 
-    `from_zero` lets the vertical axis begin at 0, so that small noise looks small.
+    `unit` is what a step is called. `from_zero` lets the vertical axis begin at 0, so that small
+    noise looks small.
     """
     binned = [_thin(line) for line in lines]
     rows = -(-len(lines) // _legend_columns(lines)) if len(lines) > 1 else 0
     frame = _Frame(
         float(last_step), *_range(binned, from_zero), 32.0 + 16 * rows, _HEIGHT - _BOTTOM
     )
-    parts = [*_axes(frame), *_heading(title, lines)]
+    parts = [*_axes(frame, unit), *_heading(title, lines)]
     for index, bins in enumerate(binned):
         parts += _band(bins, frame, index) + _path(bins, frame, index)
     parts += _warnings(binned, frame)
@@ -138,7 +145,7 @@ def _range(binned: Iterable[_Bins], from_zero: bool) -> tuple[float, float]:
     return (low if low == 0 < high else low - room), high + room
 
 
-def _axes(frame: _Frame) -> list[str]:
+def _axes(frame: _Frame, unit: str) -> list[str]:
     parts = []
     for value in ticks(frame.low, frame.high):
         y = frame.y(value)
@@ -150,7 +157,7 @@ def _axes(frame: _Frame) -> list[str]:
     for step in ticks(0, max(frame.last_step, 1), most=4):
         if step == int(step) and frame.x(step) < _WIDTH - _RIGHT - 78:
             parts.append(write_words(compact(step), frame.x(step), below, "middle"))
-    last = f"step {compact(frame.last_step)}"
+    last = f"{unit} {compact(frame.last_step)}"
     return [*parts, write_words(last, _WIDTH - _RIGHT, below, "end")]
 
 

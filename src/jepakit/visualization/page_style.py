@@ -79,6 +79,8 @@ figcaption{margin-top:.7rem;color:var(--quiet);font-size:.925rem;max-width:46rem
 img,.drawing svg{display:block;width:100%;height:auto}
 img{border-radius:.4rem}
 .single img,.single .drawing{max-width:var(--natural)}
+.single .drawing{overflow-x:auto}
+.single .drawing svg{min-width:36rem}
 .columns{display:grid;grid-auto-flow:column;grid-auto-columns:1fr;gap:.4rem;
  margin:0 0 .45rem;max-width:var(--natural);color:var(--quiet);font-size:.8rem;line-height:1.3}
 .gallery .columns{max-width:none}
@@ -95,6 +97,7 @@ tbody tr+tr>*{border-top:1px solid var(--rule)}
 .best{font-weight:700}
 .best span{display:inline-block;padding:.05rem .55rem;margin-right:-.55rem;border-radius:.45rem;
  background:var(--wash);color:var(--accent)}
+.shaded{background:color-mix(in srgb,var(--accent) calc(var(--share)*45%),transparent)}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(clamp(8rem,16vw,11.5rem),1fr));
  gap:1px;margin:0;padding:0;overflow:hidden}
 .facts div{padding:.8rem 1.1rem;box-shadow:0 0 0 1px var(--rule)}

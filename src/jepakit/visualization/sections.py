@@ -77,7 +77,10 @@ class Picture(Section):
         if isinstance(self.image, str):
             natural = _DRAWING_WIDTH
             label = escape(self.alt)
-            shown = f'<div class="drawing" role="img" aria-label="{label}">{self.image}</div>'
+            focus = ' tabindex="0"' if kind.startswith("single") else ""  # it may need scrolling
+            shown = (
+                f'<div class="drawing" role="img"{focus} aria-label="{label}">{self.image}</div>'
+            )
         else:
             height, natural = self.image.shape[:2]
             shown = (
@@ -143,7 +146,8 @@ Cell = str | float | int | None
 class Table(Section):
     """Rows under a header; the first column names the row, the best number of each is marked.
 
-    Numbers are written with `decimals` digits; None and NaN are empty.
+    Numbers are written with `decimals` digits; None and NaN are empty. `shaded`: the larger a
+    number's share of its row, the darker its cell.
     """
 
     header: tuple[str, ...]
@@ -152,6 +156,7 @@ class Table(Section):
     heading: str = ""
     best: Literal["highest", "lowest", "none"] = "none"
     decimals: int = 1
+    shaded: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -179,11 +184,16 @@ class Table(Section):
 
     def _row(self, row: Sequence[Cell], best: Sequence[str | None]) -> str:
         cells = [f'<th scope="row">{self._written(row[0])}</th>']
+        total = sum(cell for cell in row[1:] if isinstance(cell, int | float)) or 1
         for cell, goal in zip(row[1:], best[1:], strict=True):
             written = self._written(cell)
             if not isinstance(cell, str) and written == goal:
                 written = f'<span>{written}<b class="unseen"> (best)</b></span>'
                 cells.append(f'<td class="best">{written}</td>')
+            elif self.shaded and isinstance(cell, int | float):
+                cells.append(
+                    f'<td class="shaded" style="--share:{cell / total:.3f}">{written}</td>'
+                )
             else:
                 cells.append(f"<td>{written}</td>")
         return "".join(cells)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from jepakit.runs.evaluation_page import _best, grouped_curves
+from pathlib import Path
+from unittest.mock import MagicMock
+
+from jepakit.evaluation.subject import Subject
+from jepakit.runs.evaluation import Evaluated
+from jepakit.runs.evaluation_page import _best, _main_row, grouped_curves
+from jepakit.runs.subjects import Candidate
 
 
 def test_heads_of_a_sweep_share_a_drawing() -> None:
@@ -32,3 +38,18 @@ def test_the_best_heads_are_drawn() -> None:
     curves = {f"lr={n}": [0.0, float(n)] for n in range(8)} | {"broken": [0.0, float("nan")]}
     assert [name for name, _ in _best("sweep", curves)] == [f"lr={n}" for n in (7, 6, 5, 4, 3)]
     assert [name for name, _ in _best("sweep, loss", curves)] == [f"lr={n}" for n in range(5)]
+
+
+def test_the_newest_checkpoint_of_a_run_is_looked_at_closely() -> None:
+    def main_row(*networks: tuple[str, str, int | None]) -> str:
+        candidates = []
+        for name, folder, step in networks:
+            subject = MagicMock(spec=Subject)
+            subject.name = name
+            candidates.append(Candidate(subject, MagicMock(), Path(folder), None, step))
+        return _main_row(MagicMock(spec=Evaluated, candidates=candidates))
+
+    assert main_row(("first", "run", 10), ("last", "run", 20)) == "last"
+    assert main_row(("mine", "run", 10), ("other", "another", 20)) == "mine"
+    assert main_row(("target", "run", 10), ("context", "run", 10)) == "target"
+    assert main_row(("timm:one", "", None), ("timm:two", "", None)) == "timm:one"

@@ -192,3 +192,11 @@ def test_contrast_is_sufficient(palette: dict[str, str]) -> None:
         assert contrast(palette[ink], palette[ground]) >= 4.5, (ink, ground)
     for series in [name for name in palette if name.startswith("series")]:
         assert contrast(palette[series], palette["card"]) >= 3, series
+
+
+def test_a_shaded_table_is_darker_where_more_of_a_row_is() -> None:
+    table = Table(("is", "red", "blue"), (("red", 9, 1), ("blue", 0, 0)), shaded=True)
+    assert '--share:0.900">9<' in table.html()
+    assert '--share:0.100">1<' in table.html()
+    assert "nan" not in table.html()
+    assert "--share" not in Table(("is", "red"), (("red", 9),)).html()
