@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -31,7 +32,7 @@ def build_unet(
     The embedding scales and shifts normalisations, as in RCDM (arXiv 2112.09164).
     """
     diffusers = _diffusers()
-    groups = min(32, min(widths) // 4)
+    groups = max(1, min(32, math.gcd(*widths) // 4))
     coarse = [level >= len(widths) - 2 and level > 0 for level in range(len(widths))]
     crossed = token_width is not None
     down, up = (

@@ -15,7 +15,8 @@ from jepakit.objectives.pixel_decoder import place_of
 from jepakit.runs.prediction import patches_in
 from jepakit.runs.seeing.decoder import Decoder
 from jepakit.runs.seeing.energy import Trio
-from jepakit.runs.seeing.sampling import ImagineSettings, Rows, boxes_of, sample
+from jepakit.runs.seeing.imagine_settings import ImagineSettings
+from jepakit.runs.seeing.sampling import Rows, boxes_of, sample
 
 Told = Literal["predicted", "true", "nothing"]
 Samples = UInt8[Tensor, "B S C h w"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class Judge(nn.Module):
         self.layers = nn.Sequential(
             *(
                 part
-                for few, many in zip(widths, widths[1:], strict=False)
+                for few, many in pairwise(widths)
                 for part in (
                     nn.Conv2d(few, many, 3, padding=1),
                     nn.GroupNorm(8, many),
@@ -92,7 +93,7 @@ def cut_outs(objects: Sequence[HiddenObject]) -> UInt8[Tensor, "B 3 h w"]:
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
 
 
-def train_judge(objects: Sequence[HiddenObject], epochs: int = 12, seed: int = 0) -> Judge:
+def train_judge(objects: Sequence[HiddenObject], epochs: int = 15, seed: int = 0) -> Judge:
     """A judge that has learned from these boxes; the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

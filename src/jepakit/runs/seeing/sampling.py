@@ -7,37 +7,18 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, UInt8
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jepakit.core import settings as core
 from jepakit.core.devices import autocast
 from jepakit.evaluation.features import evaluating
-from jepakit.models.diffusion import Sampler, build_sampler, normal_rows
+from jepakit.models.diffusion import build_sampler, normal_rows
 from jepakit.objectives.pixel_decoder import Block
 from jepakit.runs.seeing.decoder import Decoder
+from jepakit.runs.seeing.imagine_settings import ImagineSettings
 
 _USUAL_STEPS = {"ancestral": 100, "ddim": 100, "fast": 20}
 _TOLD_APART = 2**32  # the noise within a sampler is another than the noise it begins with
-
-
-class ImagineSettings(core.Settings):
-    """How contents of boxes are drawn, and which box is drawn on a page."""
-
-    sampler: Sampler = Field(
-        "fast", description="ancestral: the paper's; fast: DPM-Solver++; or ddim"
-    )
-    steps: int | None = Field(None, ge=1, description="null = 100, and 20 of the fast sampler")
-    guidance: float = Field(
-        1.0, ge=0, description="1 = as trained; above, samples keep closer to what they are told"
-    )
-    samples: int = Field(4, ge=1, le=16, description="seeds per box")
-    block: int | None = Field(None, ge=1, description="patches a side; null = a third of the grid")
-    corner: tuple[int, int] | None = Field(
-        None, description="row and column of the box's first patch; null = the middle"
-    )
-    pictures: int = Field(200, ge=2, description="`jepa bench imagine`: scenes or photographs")
 
 
 @dataclass(frozen=True)
