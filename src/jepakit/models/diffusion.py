@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -67,24 +68,36 @@ def signal_shares(schedule: Schedule, num_steps: int) -> Float[Tensor, " T"]:
 
 
 def build_sampler(
-    kind: Sampler, schedule: Schedule, predicts: Predicts, num_steps: int, largest: float
+    kind: Sampler,
+    schedule: Schedule,
+    predicts: Predicts,
+    levels: int,
+    num_steps: int,
+    largest: float,
 ) -> Any:
-    """A scheduler of diffusers: `set_timesteps`, `timesteps`, `step(output, t, x).prev_sample`.
+    """A scheduler of diffusers, set to its steps: `timesteps`, `step(output, t, x).prev_sample`.
 
-    `largest` bounds the absolute values of pictures. `ancestral` is DDPM with respaced steps,
-    `fast` is DPM-Solver++ of second order.
+    `levels` are those of the training, `largest` bounds the absolute values of pictures;
+    `ancestral` is DDPM with respaced steps, `fast` is DPM-Solver++ of second order.
     """
     diffusers = _diffusers()
     options: dict[str, Any] = {
-        "num_train_timesteps": num_steps,
+        "num_train_timesteps": levels,
         "beta_schedule": _BETAS[schedule],
         "prediction_type": _PREDICTION[predicts],
     }
     if kind == "fast":
-        return diffusers.DPMSolverMultistepScheduler(**options, lambda_min_clipped=_LOWEST_SNR)
-    made = diffusers.DDPMScheduler if kind == "ancestral" else diffusers.DDIMScheduler
-    clipped = {"clip_sample": True, "clip_sample_range": largest}
-    return made(**options, **clipped, timestep_spacing="trailing")
+        made = diffusers.DPMSolverMultistepScheduler
+        options |= {"lambda_min_clipped": _LOWEST_SNR}
+    else:
+        made = diffusers.DDPMScheduler if kind == "ancestral" else diffusers.DDIMScheduler
+        options |= {"clip_sample": True, "clip_sample_range": largest}
+        options |= {"timestep_spacing": "trailing"}
+    sampler = made(**options)
+    with warnings.catch_warnings():  # it hands tensors to numpy in a way that will go
+        warnings.simplefilter("ignore", DeprecationWarning)
+        sampler.set_timesteps(num_steps)
+    return sampler
 
 
 def normal_rows(seeds: list[int], shape: tuple[int, ...]) -> Float[Tensor, "B ..."]:

@@ -108,8 +108,7 @@ def test_samplers_find_the_picture_that_a_perfect_denoiser_knows(
     """With the exact answer for one known picture every sampler must end there."""
     picture = torch.linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8)
     signal = signal_shares(schedule, 1000)
-    sampler = build_sampler(kind, schedule, predicts, 1000, largest=2.0)
-    sampler.set_timesteps(20)
+    sampler = build_sampler(kind, schedule, predicts, 1000, 20, largest=2.0)
     pixels = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     for step in sampler.timesteps:
         kept, lost = signal[step].sqrt(), (1 - signal[step]).sqrt()

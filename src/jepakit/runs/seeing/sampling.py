@@ -51,9 +51,9 @@ def sample(
         trained.schedule,
         trained.predicts,
         trained.num_steps,
+        settings.steps or _USUAL_STEPS[settings.sampler],
         float(torch.cat([low, high]).abs().max()),
     )
-    sampler.set_timesteps(settings.steps or _USUAL_STEPS[settings.sampler])
     shape = (decoder.objective.target_encoder.num_channels, trained.size, trained.size)
     generators = [torch.Generator().manual_seed(seed + _TOLD_APART) for seed in seeds]
     pixels = normal_rows(seeds, shape).to(decoder.device) * sampler.init_noise_sigma
