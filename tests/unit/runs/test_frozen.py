@@ -42,7 +42,7 @@ def test_other_objectives_stay_as_they_are() -> None:
 
 
 def test_mistakes_are_told(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="write objective.model=runs/NAME"):
+    with pytest.raises(ValueError, match=r"write objective\.model=runs/NAME"):
         with_frozen(content(None))
     with pytest.raises(ValueError, match="there is no runs/nothing"):
         with_frozen(content("runs/nothing"))

@@ -54,7 +54,7 @@ def imagine(
         if (chunk := repeated[first : first + _TOGETHER])
     ]
     size = (boxes[0][2], boxes[0][3])
-    found = boxes_of(decoder, torch.cat(drawn), rows.box, size, tuple(views.shape[-2:]))
+    found = boxes_of(decoder, torch.cat(drawn), rows.box, size, decoder.loaded.size)
     return found.unflatten(0, (len(boxes), len(seeds)))
 
 

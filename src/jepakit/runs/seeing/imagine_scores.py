@@ -19,7 +19,7 @@ from jepakit.models.tokens import take_tokens
 from jepakit.runs.prediction import patches_in
 from jepakit.runs.seeing.decoder import Decoder
 from jepakit.runs.seeing.energy import Trio, block_sides
-from jepakit.runs.seeing.hidden_objects import HIDDEN, HiddenObject, hidden_objects
+from jepakit.runs.seeing.hidden_objects import HIDDEN, HiddenObject, How, hidden_objects
 from jepakit.runs.seeing.imagine import Told, imagine, pasted
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.judge import Answers, Judge, cut_outs, train_judge
@@ -88,7 +88,7 @@ def _scenes(decoder: Decoder, first: int, number: int) -> ProceduralScenes:
 def _marks(
     decoder: Decoder,
     source: Source,
-    found: Mapping[str, Sequence[HiddenObject]],
+    found: Mapping[How, Sequence[HiddenObject]],
     judge: Judge,
     settings: ImagineSettings,
 ) -> dict[str, Float[Tensor, " B"]]:

@@ -41,7 +41,8 @@ def show_imagine(looking: Looking) -> Shown:
         settings, box = looking.settings.imagine, box_on(looking)
     except ValueError as error:
         raise NotDrawn(str(error)) from None
-    columns, drawn = ["original", "context"], []
+    columns = ["original", "context"]
+    drawn: list[Tensor] = []
     for name, source in rows_of(decoder, untrained_trio(looking)).items():
         number = settings.samples if source.told == "predicted" and not drawn else _NUM_CONTROLS
         number = min(number, settings.samples)

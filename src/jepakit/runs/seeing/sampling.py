@@ -31,12 +31,15 @@ class Rows:
     nothing: bool
 
     def repeated(self, times: int) -> Rows:
-        parts = (p.repeat_interleave(times, dim=0) for p in (self.tokens, self.box, self.within))
-        return Rows(*parts, self.nothing)
+        """Every row so many times, one after the other."""
+        return self._each(lambda part: part.repeat_interleave(times, dim=0))
 
     def part(self, first: int, last: int) -> Rows:
-        parts = (p[first:last] for p in (self.tokens, self.box, self.within))
-        return Rows(*parts, self.nothing)
+        """Some of the rows."""
+        return self._each(lambda part: part[first:last])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Rows:
+        return Rows(change(self.tokens), change(self.box), change(self.within), self.nothing)
 
 
 @torch.no_grad()
