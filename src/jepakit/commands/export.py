@@ -93,8 +93,7 @@ def export(name: str, to: str, out: Path, options: ExportOptions) -> int:
     if options.precision != "fp32":
         console.print(f"  {options.precision}, {words}, {_loss(weights, out, source)}")
     largest = max(max(d.tokens, d.pooled) for d in differences)
-    main = main_network(weights).replace("_", " ")
-    console.print(f"{out}: the {main} as {to}; largest difference {largest:.2g}")
+    console.print(f"{out}: {_written(weights, format)}; largest difference {largest:.2g}")
     if options.push:
         console.print(f"published: {publish(out, options.push, options.private)}")
     return 0
@@ -113,6 +112,13 @@ def _checked(to: str, out: Path, options: ExportOptions) -> Format:
     if options.push is not None and not is_hub_name(options.push):
         raise ValueError(f"{options.push!r} is no name on the Hub: write --push ORG/NAME")
     return format
+
+
+def _written(weights: Weights, format: Format) -> str:
+    """What is in it now, in words."""
+    alone = format in ("onnx", "torch-export")
+    names = [main_network(weights)] if alone else list(weights.networks)
+    return f"the {', the '.join(name.replace('_', ' ') for name in names)} for {format}"
 
 
 def check_replaceable(name: str, out: Path) -> None:

@@ -73,7 +73,7 @@ def assemble(
     if state is None and config.init_from is not None:  # before networks are spread
         begun = begin_with(config.init_from, objective, statistics)
         if place.is_first:
-            log.warning("%s", begun.sentences(config.init_from.name))
+            log.info("%s", begun.sentences(config.init_from.name))
     device_batch = choose_device_batch(config, networks, place, device, precision, state)
     plan = choose_plan(
         config.parallel, config.cpu_offload, place.world_size, networks.state_bytes, device

@@ -63,6 +63,9 @@ def _opened(
     if name.startswith(TIMM) and not Path(name.removeprefix(TIMM)).is_dir():
         return _from_timm(name, device)
     path = Path(name.removeprefix(META).removeprefix(TIMM)).expanduser()
+    in_checkpoint = path.parent.parent.name == "checkpoints"
+    if path.suffix == ".safetensors" and in_checkpoint:  # one file of a checkpoint of ours
+        path = path.parent
     if name and not name.startswith(HUB) and _is_run(path):
         return _from_trained(name, open_trained(path, device), branch)
     weights, source = _read(name, path, revision)
