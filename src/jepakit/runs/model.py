@@ -203,7 +203,7 @@ class Model:
         """
         check_can_predict(self.loaded)
         if distance not in DISTANCES:
-            raise ValueError(f"distance={distance!r} is unknown: {meant(distance, DISTANCES)}")
+            raise ValueError(f"distance={distance!r} is unknown: {meant(distance, tuple(DISTANCES))}")
         run = partial(predict, self.loaded, target=target, context=context, distance=distance)
         return Prediction.together(list(self._through(run, pictures, size, batch_size)))
 
