@@ -81,7 +81,7 @@ class Picture(Section):
         else:
             height, natural = self.image.shape[:2]
             shown = (
-                f'<img src="{_data_address(self.image)}" alt="{escape(self.alt)}" '
+                f'<img src="{data_address(self.image)}" alt="{escape(self.alt)}" '
                 f'width="{natural}" height="{height}">'
             )
         style = f'style="--natural:{natural}px"'
@@ -120,7 +120,7 @@ class Film(Section):
         moving = base64.b64encode(animated_png(self.frames, self.seconds)).decode()
         return (
             f'<figure class="single card" style="--natural:{width}px"><picture>'
-            f'<source srcset="{_data_address(self.frames[-1])}" '
+            f'<source srcset="{data_address(self.frames[-1])}" '
             'media="(prefers-reduced-motion: reduce)">'
             f'<img src="data:image/png;base64,{moving}" alt="{escape(self.alt)}" '
             f'width="{width}" height="{height}"></picture>{caption}</figure>\n'
@@ -222,7 +222,7 @@ class Code(Section):
         return f'<pre class="card" tabindex="0"><code>{escape(self.code)}</code></pre>\n'
 
 
-def _data_address(image: UInt8[np.ndarray, "H W 3"]) -> str:
+def data_address(image: UInt8[np.ndarray, "H W 3"]) -> str:
     """The picture as a data: address: PNG or fine JPEG (no colour subsampling), the smaller one."""
     encoded = {}
     for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 92, "subsampling": 0})):
