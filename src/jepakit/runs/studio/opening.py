@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,10 +36,17 @@ def _check_alike(first: Looking, other: Looking) -> None:
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
-    """As few of the last parts of each path as tell them apart."""
-    split = [Path(name).parts or (name,) for name in names]
-    for length in range(1, max(map(len, split)) + 1):
-        short = ["/".join(parts[-length:]) for parts in split]
+    """As few of the last parts of each path as tell them apart; of a checkpoint also its run."""
+    paths = [[part for part in Path(name).parts if part != "checkpoints"] for name in names]
+    split = [[_spoken(part) for part in parts] for parts in paths]
+    least = 2 if any(parts[-1].startswith("step ") for parts in split) else 1
+    for length in range(least, max(map(len, split)) + 1):
+        short = [", ".join(parts[-length:]) for parts in split]
         if len(set(short)) == len(names):
             return short
     raise ValueError(f"{', '.join(names)}: name every model once")
+
+
+def _spoken(part: str) -> str:
+    """`step-00000140` -> `step 140`."""
+    return re.sub(r"^step-0*(?=\d)", "step ", part)

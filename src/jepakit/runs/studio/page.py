@@ -24,6 +24,7 @@ _LISTEN: dict[str, Any] = {
     "concurrency_limit": None,
     "api_visibility": "private",
 }
+_PLAIN: dict[str, Any] = {"apply_default_css": False, "padding": False}
 Changes = Callable[[Visit], None]
 
 
@@ -73,7 +74,7 @@ class Page:
             self._visits.pop(str(request.session_hash), None)
 
     def _lay_out(self) -> None:
-        gradio.HTML(header(self.names), elem_id="studio-header")
+        gradio.HTML(header(self.names), elem_id="studio-header", **_PLAIN)
         with gradio.Row(elem_id="studio-columns", equal_height=False):
             with gradio.Column(scale=2, min_width=280, elem_id="studio-left"):
                 self.models = gradio.CheckboxGroup(
@@ -86,7 +87,7 @@ class Page:
                 self.picker = gradio.HTML(
                     html_template=picker(self.studio),
                     js_on_load=picker_script(),
-                    apply_default_css=False,
+                    **_PLAIN,
                     scene=None,
                     told=None,
                 )
@@ -95,7 +96,7 @@ class Page:
                 if self.studio.imagine is None:
                     kinds.remove("imagined")
                 self.panels: dict[Panel, gradio.HTML] = {
-                    kind: gradio.HTML(panels.panel(kind, [("", panels.note("…"))]))
+                    kind: gradio.HTML(panels.panel(kind, [("", panels.note("…"))]), **_PLAIN)
                     for kind in kinds
                 }
 

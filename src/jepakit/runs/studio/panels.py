@@ -7,6 +7,7 @@ from html import escape
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from jepakit.models.positions import Grid
 from jepakit.runs.seeing.retrieval import crop_block
@@ -94,33 +95,38 @@ def expected(sight: Sight, box: HiddenBox) -> str:
     """Two strips: nearest to the prediction, nearest to the truth. `NotDrawn`."""
     looker, found = sight.looker, sight.expected(box)
     size = tile_size(box.pixels(looker.looking.loaded.encoder.patch)[2:], tile=_CROP)
-    rows = []
-    for title, near in (
-        ("Nearest to the prediction", found.to_prediction[0]),
-        ("Nearest to what is there", found.to_truth[0]),
-    ):
-        crops = [
-            crop_block(looker.gallery_tiles[picture], tokens, looker.grid, size)
-            for picture, tokens in near
-        ]
-        rows.append(
-            Picture(
-                side_by_side(crops),
-                f"{title}: blocks of {len(crops)} other pictures, nearest first",
-                caption=title,
-            ).figure("shown strip")
-        )
-    real = Picture(
-        crop_block(sight.tile, box.places(looker.grid), looker.grid, size),
-        f"What is really in the box of {_place(box)}",
-        caption="What is there",
-    ).figure("shown real")
+    real = crop_block(sight.tile, box.places(looker.grid), looker.grid, size)
+    rows = [
+        _strip(sight, _hatched(real.shape[:2]), found.to_prediction[0], "hidden", "the prediction"),
+        _strip(sight, real, found.to_truth[0], "what is there", "what is there"),
+    ]
     share = float(found.beaten[0])
     told = (
         f"What is there is nearer to the prediction than {share:.0%} of what {len(looker.gallery)} "
         "other pictures hold at this place; 50 % would be chance."
     )
-    return f'<div class="retrieved">{rows[0]}{real}{rows[1]}</div>{note(told)}'
+    return f'<div class="retrieved">{"".join(rows)}</div>{note(told)}'
+
+
+def _hatched(size: tuple[int, int]) -> Tile:
+    """What cannot be seen."""
+    stripes = np.add.outer(np.arange(size[0]), np.arange(size[1])) // 8 % 2
+    return np.repeat((44 + 30 * stripes).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _strip(
+    sight: Sight, first: Tile, near: Sequence[tuple[int, Tensor]], name: str, what: str
+) -> str:
+    """The box, and the gallery's blocks that are nearest to something in it."""
+    looker, size = sight.looker, (first.shape[0], first.shape[1])
+    crops = [
+        crop_block(looker.gallery_tiles[picture], tokens, looker.grid, size)
+        for picture, tokens in near
+    ]
+    columns = (name, "nearest", *(str(place) for place in range(2, len(crops) + 1)))
+    alt = f"{name}, then the {len(crops)} blocks of other pictures that are nearest to {what}"
+    strip = Picture(side_by_side([first, *crops]), alt, columns=columns)
+    return f"<div><h4>Nearest to {what}</h4>{strip.figure('shown strip')}</div>"
 
 
 def imagined(sight: Sight, box: HiddenBox, samples: Sequence[Tile]) -> str:

@@ -21,7 +21,7 @@ from jepakit.runs.seeing.retrieval import Retrieved, gallery_tokens, retrieve_am
 from jepakit.runs.studio.box import ChosenPatch, HiddenBox
 from jepakit.visualization import token_colours
 from jepakit.visualization.tiles import Tile, to_colour
-from jepakit.visualization.token_maps import similarities
+from jepakit.visualization.token_maps import foreground_scores, similarities
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,14 @@ class Sight:
     def tokens(self) -> Float[Tensor, "1 N D"]:
         """Tokens of maps, on the finer grid."""
         return self.looker.tokens(self.views)
+
+    @cached_property
+    def standing_out(self) -> ChosenPatch:
+        """The patch that is least like the background."""
+        rows, columns = self.looker.grid
+        scores = foreground_scores(self._content(self.tokens), self.looker.finer_grid)
+        patches = scores.view(rows, self.looker.looking.finer(), columns, -1).mean(dim=(1, 3))
+        return ChosenPatch(*divmod(int(patches.argmax()), columns))
 
     def resembling(self, patch: ChosenPatch) -> Float[np.ndarray, "rows columns"]:
         """The cosine of a patch with every place of the finer grid."""

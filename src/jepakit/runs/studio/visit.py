@@ -82,6 +82,7 @@ class Visit:
     def _show(self, picture: Picture, example: int | None) -> None:
         """Look at this picture from now on; only what the networks see of it is kept."""
         self._sights = tuple(looker.see(picture) for looker in self.studio.lookers)
+        self.patch = self._sights[0].standing_out
         self._example, self._scene_is_new = example, True
         self._stale |= _FOLLOW_THE_PICTURE
 
