@@ -59,6 +59,7 @@ class Picture(Section):
     caption: str = ""
     heading: str = ""
     columns: tuple[str, ...] = ()
+    quick: bool = False  # encoded in a moment, for a page that somebody waits for
 
     def __post_init__(self) -> None:
         if not self.alt.strip():
@@ -81,7 +82,7 @@ class Picture(Section):
         else:
             height, natural = self.image.shape[:2]
             shown = (
-                f'<img src="{data_address(self.image)}" alt="{escape(self.alt)}" '
+                f'<img src="{data_address(self.image, self.quick)}" alt="{escape(self.alt)}" '
                 f'width="{natural}" height="{height}">'
             )
         style = f'style="--natural:{natural}px"'
@@ -222,10 +223,14 @@ class Code(Section):
         return f'<pre class="card" tabindex="0"><code>{escape(self.code)}</code></pre>\n'
 
 
-def data_address(image: UInt8[np.ndarray, "H W 3"]) -> str:
-    """The picture as a data: address: PNG or fine JPEG (no colour subsampling), the smaller one."""
+def data_address(image: UInt8[np.ndarray, "H W 3"], quick: bool = False) -> str:
+    """The picture as a data: address: PNG or fine JPEG (no colour subsampling), the smaller one.
+
+    `quick`: JPEG without a look at PNG, which takes a hundred times as long.
+    """
+    kinds = {"jpeg": {"quality": 92, "subsampling": 0}, "png": {"optimize": True}}
     encoded = {}
-    for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 92, "subsampling": 0})):
+    for kind, options in list(kinds.items())[: 1 if quick else 2]:
         file = io.BytesIO()
         Image.fromarray(image).save(file, kind, **options)
         encoded[kind] = file.getvalue()

@@ -124,12 +124,14 @@ def hidden_blocks(
 
 
 def block_sides(grid: Grid, sides: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Rows and columns of a hidden block, cut so that something stays visible."""
+    """Rows and columns of a hidden block, cut where nothing would stay visible."""
     given = sides if isinstance(sides, tuple) else (sides, sides)
     height, width = (
-        min(side or max(1, round(length / 3)), max(1, length - 1))
+        min(side or max(1, round(length / 3)), length)
         for side, length in zip(given, grid, strict=True)
     )
+    if (height, width) == grid:
+        return max(1, height - 1), max(1, width - 1)
     return height, width
 
 

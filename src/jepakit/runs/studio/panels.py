@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -71,23 +71,23 @@ def surprise(sight: Sight, box: HiddenBox, everywhere: bool) -> str:
     low, high = (float(bound) for bound in np.quantile(usual, (_OUTER, 1 - _OUTER)))
     mean, common = float(energy.mean()), float(usual.mean())
     marks, picture = box.patches(sight.looker.grid), _picture(sight)
-    inside = Picture(
+    inside = _shown(
         frame_patches(_heat_inside(picture, energy, marks, low, high), marks),
         f"The picture, with surprise as colour in the box of {_place(box)}; its mean is {mean:.3f}",
         caption=f"In the box: {mean:.3f} on average. {common:.3f} is the mean over "
         f"{len(sight.looker.looking.usual)} other pictures with their middle hidden.",
-    ).figure("shown")
+    )
     if not everywhere:
         return _pair(inside, '<div class="shown waiting">looking at every place …</div>')
     whole = sight.energy
     row, column = np.unravel_index(int(whole.argmax()), whole.shape)
     drawn = frame_patches(draw_heat(picture, whole, low, high), marks)
     words = f"most in row {row + 1}, column {column + 1}"
-    everywhere_figure = Picture(
+    everywhere_figure = _shown(
         drawn,
         f"Surprise at every place of the picture: {words}",
         caption=f"Everywhere, each place predicted from what is around it: {words}.",
-    ).figure("shown")
+    )
     return _pair(inside, everywhere_figure)
 
 
@@ -125,19 +125,19 @@ def _strip(
     ]
     columns = (name, "nearest", *(str(place) for place in range(2, len(crops) + 1)))
     alt = f"{name}, then the {len(crops)} blocks of other pictures that are nearest to {what}"
-    strip = Picture(side_by_side([first, *crops]), alt, columns=columns)
-    return f"<div><h4>Nearest to {what}</h4>{strip.figure('shown strip')}</div>"
+    strip = _shown(side_by_side([first, *crops]), alt, columns=columns)
+    return f"<div><h4>Nearest to {what}</h4>{strip}</div>"
 
 
 def imagined(sight: Sight, box: HiddenBox, samples: Sequence[Tile]) -> str:
     """The picture with the box as it was imagined, once per sample."""
     marks = box.patches(sight.looker.grid)
     figures = [
-        Picture(
+        _shown(
             frame_patches(resize(sample, _size(sight)), marks),
             f"Sample {number}: the box of {_place(box)} as a decoder imagines it",
             caption=f"Sample {number}",
-        ).figure("shown")
+        )
         for number, sample in enumerate(samples, 1)
     ]
     return f'<div class="samples">{"".join(figures)}</div>'
@@ -150,30 +150,35 @@ def resemblance(sight: Sight, patch: ChosenPatch) -> str:
     drawn = frame_patches(draw_heat(picture, values, 0.0, 1.0, 0.25), marks)
     share = float((values > 0.5).mean())
     where = f"row {patch.row + 1}, column {patch.column + 1}"
-    alike = Picture(
+    alike = _shown(
         drawn,
         f"The picture; bright is what resembles the patch in {where}: {share:.0%} of it clearly",
         caption=f"Bright resembles the patch in {where} (cosine of the last layer's tokens).",
-    ).figure("shown")
-    colours = Picture(
+    )
+    colours = _shown(
         resize(sight.colours, _size(sight), smooth=False),
         "The tokens as colours: their first three principal components",
         caption="All tokens as colours: places of one colour are alike, in other pictures too.",
-    ).figure("shown")
+    )
     return _pair(alike, colours)
+
+
+def _shown(tile: Tile, alt: str, caption: str = "", columns: tuple[str, ...] = ()) -> str:
+    return Picture(tile, alt, caption, columns=columns, quick=True).figure("shown")
 
 
 def _heat_inside(
     picture: Tile, energy: np.ndarray, marks: np.ndarray, low: float, high: float
 ) -> Tile:
     """The picture, and in the marked patches the heat of `energy`, sharp at the box's edge."""
-    rows, columns = (_pixels(marks.any(axis), picture.shape[1 - axis]) for axis in (1, 0))
+    rows = _pixels(np.any(marks, axis=1), picture.shape[0])
+    columns = _pixels(np.any(marks, axis=0), picture.shape[1])
     drawn = picture.copy()
     drawn[rows, columns] = draw_heat(picture[rows, columns], energy, low, high, 0.35, smooth=False)
     return drawn
 
 
-def _pixels(inside: np.ndarray, length: int) -> slice:
+def _pixels(inside: Any, length: int) -> slice:
     """The pixels of the marked patches along one axis."""
     places, size = np.flatnonzero(inside), length // len(inside)
     return slice(int(places[0]) * size, (int(places[-1]) + 1) * size)

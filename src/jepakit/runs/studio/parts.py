@@ -11,7 +11,7 @@ from jepakit.runs.studio.uploads import LARGEST_FILE, LARGEST_PICTURE
 from jepakit.runs.studio.visit import Studio
 from jepakit.visualization.page_style import DARK, LIGHT
 from jepakit.visualization.sections import data_address
-from jepakit.visualization.tiles import resize, tile_size
+from jepakit.visualization.tiles import Tile, resize, tile_size
 
 _THUMBNAIL = 112  # pixels
 
@@ -33,7 +33,7 @@ def picker(studio: Studio) -> str:
     )
     examples = [
         f'<button type="button" data-example="{n}" aria-pressed="false">'
-        f'<img src="{data_address(resize(tile, tile_size(tile.shape[:2], tile=_THUMBNAIL)))}" '
+        f'<img src="{_thumbnail(tile)}" '
         f'alt="Example {n + 1}"></button>'
         for n, tile in enumerate(studio.examples)
     ]
@@ -44,6 +44,11 @@ def picker(studio: Studio) -> str:
         .replace("@LIMITS@", limits)
         .replace("@EXAMPLES@", "".join(examples))
     )
+
+
+def _thumbnail(tile: Tile) -> str:
+    size = tile_size((tile.shape[0], tile.shape[1]), tile=_THUMBNAIL)
+    return data_address(resize(tile, size), quick=True)
 
 
 def picker_script() -> str:

@@ -48,6 +48,6 @@ def _what_to_do(reason: str) -> str:
     if reason.startswith("not a picture"):
         kinds = ", ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
         return f"it is {reason}; these are known: {kinds}"
-    if "max_pixels" in reason:
+    if "decompression bomb" in reason:
         return f"it has more than {LARGEST_PICTURE // 10**6} million pixels; shrink it"
     return reason

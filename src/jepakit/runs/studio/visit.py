@@ -113,7 +113,7 @@ class Visit:
         large = resize(tile, tile_size((tile.shape[0], tile.shape[1]), self.grid, _SEEN))
         rows, columns = self.grid
         return {
-            "image": data_address(large),
+            "image": data_address(large, quick=True),
             **{"rows": rows, "columns": columns},
             **{"box": self.box.words(), "patch": self.patch.words()},
             "example": -1 if self._example is None else self._example,
