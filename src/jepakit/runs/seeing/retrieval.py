@@ -81,28 +81,41 @@ def retrieve(
     num: int,
 ) -> Retrieved:
     """Compare blocks by the cosine of all their tokens, after taking each place's mean away."""
-    return retrieve_among(trio, queries, gallery_tokens(trio, gallery), hidden, grid, num)
+    encoded = EncodedGallery.of(trio, gallery)
+    predicted, truth = trio.predicted(queries, hidden), trio.truth(queries)[:, hidden]
+    return retrieve_among(encoded, predicted, truth, hidden, grid, num)
 
 
-def gallery_tokens(trio: Trio, gallery: UInt8[Tensor, "G C H W"]) -> Float[Tensor, "G N D"]:
+@dataclass(frozen=True)
+class EncodedGallery:
     """Representations of all gallery pictures, on the CPU: made once, whatever is hidden."""
-    return torch.cat([trio.truth(chunk).cpu() for chunk in gallery.split(64)])
+
+    mean: Float[Tensor, "N D"]
+    centred: Float[Tensor, "G N D"]  # the place's mean taken away
+    squares: Float[Tensor, "G N"]  # squared lengths
+
+    @staticmethod
+    def of(trio: Trio, gallery: UInt8[Tensor, "G C H W"]) -> EncodedGallery:
+        """Encode the pictures."""
+        tokens = torch.cat([trio.truth(chunk).cpu() for chunk in gallery.split(64)])
+        mean = tokens.mean(dim=0)
+        centred = tokens - mean
+        return EncodedGallery(mean, centred, centred.square().sum(dim=-1))
 
 
 def retrieve_among(
-    trio: Trio,
-    queries: UInt8[Tensor, "B C H W"],
-    tokens: Float[Tensor, "G N D"],
+    gallery: EncodedGallery,
+    predicted: Float[Tensor, "B L D"],
+    truth: Float[Tensor, "B L D"],
     hidden: Int[Tensor, " L"],
     grid: Grid,
     num: int,
 ) -> Retrieved:
-    """What `retrieve` does, of a gallery that was encoded before."""
-    mean = tokens.mean(dim=0)
+    """What `retrieve` does, of what was encoded and predicted before."""
+    usual = gallery.mean[hidden]
+    predicted, truth = ((one.cpu() - usual).flatten(1) for one in (predicted, truth))
     places = _places(hidden, grid)
-    predicted = (trio.predicted(queries, hidden).cpu() - mean[hidden]).flatten(1)
-    truth = (trio.truth(queries).cpu()[:, hidden] - mean[hidden]).flatten(1)
-    to_prediction, to_truth = _cosines(torch.stack([predicted, truth]), tokens, mean, places)
+    to_prediction, to_truth = _cosines(torch.stack([predicted, truth]), gallery, places)
     own = F.cosine_similarity(predicted, truth)
     return Retrieved(
         _named(to_prediction, places, num),
@@ -120,14 +133,16 @@ def _places(hidden: Int[Tensor, " L"], grid: Grid) -> list[Int[Tensor, " L"]]:
 
 def _cosines(
     queries: Float[Tensor, "K B LD"],
-    tokens: Float[Tensor, "G N D"],
-    mean: Float[Tensor, "N D"],
+    gallery: EncodedGallery,
     places: Sequence[Int[Tensor, " L"]],
 ) -> Float[Tensor, "K B P G"]:
     """Of each query with the block of every picture at every place, the place's mean taken away."""
     directions = F.normalize(queries, dim=-1)
-    blocks = ((tokens[:, place] - mean[place]).flatten(1) for place in places)
-    return torch.stack([directions @ F.normalize(block, dim=1).T for block in blocks], dim=2)
+    found = []
+    for place in places:
+        lengths = gallery.squares[:, place].sum(dim=1).sqrt().clamp_min(1e-12)
+        found.append(directions @ gallery.centred[:, place].flatten(1).T / lengths)
+    return torch.stack(found, dim=2)
 
 
 def _named(

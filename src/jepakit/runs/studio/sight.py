@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +17,7 @@ from jepakit.runs.model_inputs import ModelInputs
 from jepakit.runs.seeing.energy import DISTANCES, Trio
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.maps import content
-from jepakit.runs.seeing.retrieval import Retrieved, gallery_tokens, retrieve_among
+from jepakit.runs.seeing.retrieval import EncodedGallery, Retrieved, retrieve_among
 from jepakit.runs.studio.box import ChosenPatch, HiddenBox
 from jepakit.visualization import token_colours
 from jepakit.visualization.tiles import Tile, to_colour
@@ -60,9 +60,9 @@ class Looker:
         return to_colour(self.gallery)
 
     @cached_property
-    def gallery_tokens(self) -> Float[Tensor, "G N D"]:
-        """Their representations."""
-        return gallery_tokens(self.trio, self.gallery)
+    def encoded_gallery(self) -> EncodedGallery:
+        """Their representations. `NotDrawn`."""
+        return EncodedGallery.of(self.trio, self.gallery)
 
     @cached_property
     def usual_tokens(self) -> Float[Tensor, "G N D"]:
@@ -104,6 +104,7 @@ class Sight:
 
     looker: Looker
     views: UInt8[Tensor, "1 C H W"]
+    _predicted: dict[HiddenBox, Tensor] = field(default_factory=dict, init=False)
 
     @cached_property
     def tile(self) -> Tile:
@@ -120,21 +121,28 @@ class Sight:
         """Representations of the whole picture. `NotDrawn`."""
         return self.looker.trio.truth(self.views)
 
+    def predicted(self, box: HiddenBox) -> Float[Tensor, "1 L D"]:
+        """What the predictor expects in the box; of the last box it is remembered. `NotDrawn`."""
+        if box not in self._predicted:
+            found = self.looker.trio.predicted(self.views, box.places(self.looker.grid))
+            self._predicted.clear()
+            self._predicted[box] = found
+        return self._predicted[box]
+
     def surprise(self, box: HiddenBox) -> Float[np.ndarray, "rows columns"]:
         """Energy at each patch of the box, when exactly the box is hidden. `NotDrawn`."""
-        hidden = box.places(self.looker.grid)
-        predicted = self.looker.trio.predicted(self.views, hidden)
-        energy = self.looker.distances(predicted, self.truth[:, hidden])
+        truth = self.truth[:, box.places(self.looker.grid)]
+        energy = self.looker.distances(self.predicted(box), truth)
         return energy[0].view(box.height, box.width).cpu().numpy()
 
     def expected(self, box: HiddenBox) -> Retrieved:
         """The gallery's blocks that are nearest to the prediction, and to the truth. `NotDrawn`."""
-        looker = self.looker
+        looker, hidden = self.looker, box.places(self.looker.grid)
         return retrieve_among(
-            looker.trio,
-            self.views,
-            looker.gallery_tokens,
-            box.places(looker.grid),
+            looker.encoded_gallery,
+            self.predicted(box),
+            self.truth[:, hidden],
+            hidden,
             looker.grid,
             looker.looking.settings.retrieval.neighbours,
         )
