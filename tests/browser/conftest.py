@@ -8,13 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from tests.unit.conftest import write_run
+
+from jepakit.runs.export import export_weights
+from jepakit.runs.weights import load_weights
 
 REQUIRED = os.environ.get("JEPAKIT_BROWSER") == "required"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -29,10 +33,9 @@ COARSE = {"size": None, "width": 32, "depth": 1, "num_heads": 2, "patch": 12}
 
 
 class Running(NamedTuple):
-    """A studio's address, process, and the folder for its temporary files."""
+    """A studio's address, and the folder for its temporary files."""
 
     url: str
-    process: subprocess.Popen[str]
     temporary: Path
 
 
@@ -58,51 +61,48 @@ def check_browser() -> None:
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
-    """`start(words)` runs `jepa studio`; what still runs at the end is ended."""
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two runs, of grids of 6 x 6 and 4 x 4 patches, and an encoder alone."""
+    folder = tmp_path_factory.mktemp("runs")
+    fine = write_run(folder / "fine", data=DATA)
+    coarse = write_run(folder / "coarse", data=DATA, encoder=COARSE)
+    whole = load_weights(str(fine), torch.device("cpu")).weights()
+    encoder = replace(whole, networks={"target_encoder": whole.networks["target_encoder"]})
+    alone = folder / "alone.safetensors"
+    export_weights(encoder, "safetensors", alone, {"noise": torch.rand(1, 3, 48, 48)})
+    return [fine, coarse, alone]
+
+
+@pytest.fixture(scope="session")
+def studio(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """All three, as a user starts it; SIGTERM ends it without traces."""
     check_browser()
-    started: list[subprocess.Popen[str]] = []
-
-    def run(*words: object) -> Running:
-        temporary = tmp_path_factory.mktemp("temporary")
-        command = [sys.executable, "-m", "jepakit", "studio", *map(str, words), *SETTINGS]
-        process = subprocess.Popen(
-            [*command, "--device", "cpu", "--precision", "fp32"],
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
-            env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "400"},
-        )
-        started.append(process)
-        said, until = "", time.monotonic() + 120
-        assert process.stdout is not None
-        while time.monotonic() < until:
-            line = process.stdout.readline()
-            said += line
-            if found := re.search(r"open (http://\S+/)", line):
-                return Running(found[1], process, temporary)
-            if not line:
-                break
-        pytest.fail(f"the studio did not start: {said}")
-
-    yield run
-    for process in started:
-        process.send_signal(signal.SIGKILL)
+    temporary = tmp_path_factory.mktemp("temporary")
+    command = [sys.executable, "-m", "jepakit", "studio", *map(str, models), *SETTINGS]
+    process = subprocess.Popen(
+        [*command, "--device", "cpu", "--precision", "fp32"],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
+        env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "400"},
+    )
+    try:
+        yield Running(_address(process), temporary)
+        assert list(temporary.iterdir())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+        assert not list(temporary.iterdir())
+    finally:
+        process.kill()
         process.communicate()
 
 
-@pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two runs, of grids of 6 x 6 and 4 x 4 patches."""
-    folder = tmp_path_factory.mktemp("runs")
-    return [
-        write_run(folder / "fine", data=DATA),
-        write_run(folder / "coarse", data=DATA, encoder=COARSE),
-    ]
-
-
-@pytest.fixture(scope="session")
-def studio(start: Callable[..., Running], runs: list[Path]) -> Running:
-    """The two runs side by side."""
-    return start(*runs)
+def _address(process: subprocess.Popen[str]) -> str:
+    said = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        said += line
+        if found := re.search(r"open (http://\S+/)", line):
+            return found[1]
+    pytest.fail(f"the studio did not start: {said}")
 
 
 @pytest.fixture(scope="session")
@@ -132,14 +132,14 @@ def visit(browser: Any, studio: Running) -> Iterator[Callable[..., Any]]:
         if not request.url.startswith((studio.url, "data:", "blob:")):
             wrong.append(f"asked {request.url}")
 
-    def open_page(url: str = studio.url, **options: Any) -> Any:
+    def open_page(**options: Any) -> Any:
         page = browser.new_page(**options)
         pages.append(page)
         page.set_default_timeout(PATIENCE)
         page.on("request", note_request)
         page.on("websocket", lambda socket: wrong.append(f"opened {socket.url}"))
         page.on("pageerror", lambda error: wrong.append(f"script failed: {error}"))
-        page.goto(url)
+        page.goto(studio.url)
         wait_for_status(page, "Done")
         return page
 
