@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -228,9 +228,11 @@ def data_address(image: UInt8[np.ndarray, "H W 3"], quick: bool = False) -> str:
 
     `quick`: JPEG without a look at PNG, which takes a hundred times as long.
     """
-    kinds = {"jpeg": {"quality": 92, "subsampling": 0}, "png": {"optimize": True}}
+    kinds: dict[str, dict[str, Any]] = {"jpeg": {"quality": 92, "subsampling": 0}}
+    if not quick:
+        kinds["png"] = {"optimize": True}
     encoded = {}
-    for kind, options in list(kinds.items())[: 1 if quick else 2]:
+    for kind, options in kinds.items():
         file = io.BytesIO()
         Image.fromarray(image).save(file, kind, **options)
         encoded[kind] = file.getvalue()

@@ -134,7 +134,6 @@ class ChosenPatch:
 
 def _whole_number(words: Mapping[str, Any], name: str) -> int:
     given = words.get(name)
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not float(given).is_integer():
+    if isinstance(given, bool) or not isinstance(given, int | float) or given % 1 != 0:  # or NaN
         raise ValueError(f"The {name} is no whole number of patches: write one, e.g. 2.")
     return int(given)

@@ -39,9 +39,9 @@ def _short_names(names: Sequence[str]) -> list[str]:
     """As few of the last parts of each path as tell them apart; of a checkpoint also its run."""
     paths = [[part for part in Path(name).parts if part != "checkpoints"] for name in names]
     split = [[_spoken(part) for part in parts] for parts in paths]
-    least = 2 if any(parts[-1].startswith("step ") for parts in split) else 1
-    for length in range(least, max(map(len, split)) + 1):
-        short = [", ".join(parts[-length:]) for parts in split]
+    for more in range(max(map(len, split))):
+        lengths = [more + (2 if parts[-1].startswith("step ") else 1) for parts in split]
+        short = ["/".join(p[-length:]) for p, length in zip(split, lengths, strict=True)]
         if len(set(short)) == len(names):
             return short
     raise ValueError(f"{', '.join(names)}: name every model once")

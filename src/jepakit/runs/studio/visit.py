@@ -134,6 +134,8 @@ class Visit:
                 yield Step({kind: html}, "Looking …")
             if is_last:
                 self._stale.discard(kind)
+        if ticket != self._ticket:
+            return
         where = f"rows {box.top + 1} to {box.top + box.height}, columns {box.left + 1} to "
         yield Step({}, f"Done: the box hides {where}{box.left + box.width}.")
 

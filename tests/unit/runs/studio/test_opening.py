@@ -23,11 +23,12 @@ def named(looking: Looking, name: str) -> Looking:
     [
         (["runs/a"], ["a"]),
         (["runs/a", "runs/b"], ["a", "b"]),
-        (["one/a", "two/a"], ["one, a", "two, a"]),
+        (["one/a", "two/a"], ["one/a", "two/a"]),
         (
             ["runs/a/checkpoints/step-00000140", "runs/a/checkpoints/step-00001000"],
-            ["a, step 140", "a, step 1000"],
+            ["a/step 140", "a/step 1000"],
         ),
+        (["runs/a/checkpoints/step-00000140", "runs/a"], ["a/step 140", "a"]),
         (["timm:vit_small", "runs/a"], ["timm:vit_small", "a"]),
     ],
 )
