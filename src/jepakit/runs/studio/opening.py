@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jepakit.runs.seeing.looking import Looking
+from jepakit.runs.studio.imagining import Imagine
 from jepakit.runs.studio.sight import Looker
 from jepakit.runs.studio.visit import Studio
 
 
-def studio_of(looking: Sequence[Looking]) -> Studio:
-    """A studio of these models. `ValueError` if they cannot look at the same pictures."""
+def studio_of(looking: Sequence[Looking], imagine: Imagine | None = None) -> Studio:
+    """A studio of these models, and of a decoder of the first one's predictions.
+
+    `ValueError` if they cannot look at the same pictures.
+    """
     first = looking[0]
     for other in looking[1:]:
         _check_alike(first, other)
     names = _short_names([one.loaded.name for one in looking])
-    return Studio(tuple(Looker(*pair) for pair in zip(names, looking, strict=True)))
+    return Studio(tuple(Looker(*pair) for pair in zip(names, looking, strict=True)), imagine)
 
 
 def _check_alike(first: Looking, other: Looking) -> None:

@@ -135,14 +135,14 @@ def test_a_box_that_fills_a_coarser_grid_is_told_in_its_column(
     assert shown["expected"].count("hides the whole picture") == 1
 
 
-def test_samples_of_a_decoder_stream_in(studio: Studio) -> None:
+def test_samples_of_a_decoder_stream_in(looks: list[Looking]) -> None:
     asked = []
 
     def imagine(views: Tensor, box: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
         asked.append((tuple(views.shape), tuple(box), tuple(seeds)))
         return np.full((len(seeds), 32, 32, 3), 10 * seeds[0], np.uint8)
 
-    visit = Visit(replace(studio, imagine=imagine))
+    visit = Visit(studio_of(looks, imagine))
     visit.show_example(0)
     visit.box = HiddenBox(1, 1, 2, 1)
     counts = [
