@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 CLUSTER := JEPAKIT_CLUSTER=required
+BROWSER := JEPAKIT_BROWSER=required
 
-.PHONY: help demo test test-all test-cluster check format bench tree lock clean
+.PHONY: help demo test test-all test-cluster test-browser check format bench tree lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
@@ -28,6 +29,10 @@ test-all: .venv/ready   ## the slow tests too: kills and resumes a run 20 times
 test-cluster: .venv/ready   ## on a two-node SLURM on this machine (installs it: Debian, root): minutes
 	sh scripts/install_slurm.sh
 	$(CLUSTER) $(BIN)/python -m pytest -q tests/cluster
+
+test-browser: .venv/ready   ## the studio in a headless Chromium (installs it: Debian, root): a minute
+	sh scripts/install_browser.sh
+	$(BROWSER) $(BIN)/python -m pytest -q tests/browser
 
 check: .venv/ready  ## style, types, and the README's tree
 	$(BIN)/ruff check .

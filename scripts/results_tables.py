@@ -55,7 +55,13 @@ PROTOCOLS = {
     "attentive": "attentive",
     "fine_tune": "fine-tuned, 8 epochs",
 }
+ANOMALIES = {
+    f"{kind}{place}": f"{kind}{place.replace('/', ', ')}"
+    for kind in ("pasted object", "swapped patches", "turned patches")
+    for place in ("", "/same place")
+}
 TABLES = {"imagenette-cpu": CLASSES, "evaluation-cpu": PROTOCOLS, "scenes-cpu": TASKS}
+SEEING = ROOT / "results" / "see"
 
 
 SPEEDS = ROOT / "results" / "data-speed"
@@ -113,7 +119,9 @@ def main() -> int:
     )
     speeds = "\n\n".join(speed_table(file) for file in sorted(SPEEDS.glob("*.json")))
     pages[SPEEDS / "README.md"] = pages[ROOT / "docs/guides/feeding-the-gpu.md"] = speeds
-    pages[DECODER.with_suffix(".md")] = decoder_table(DECODER)
+    if DECODER.exists():
+        pages[DECODER.with_suffix(".md")] = decoder_table(DECODER)
+    pages[SEEING / "README.md"] = table(SEEING, ANOMALIES)
     stale = []
     for page, content in pages.items():
         text = page.read_text(encoding="utf-8")

@@ -411,6 +411,40 @@ def visualize(
 
 
 @app.command()
+def studio(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="run folders, checkpoints, timm:MODEL, …; settings: num_pictures=12",
+            metavar="MODEL... [A.B=VALUE]...",
+        ),
+    ] = None,
+    data: Data = None,
+    host: Annotated[
+        str, typer.Option("--host", help="address to answer at; others than this machine's: see it")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option("--port", help="of the page", min=0, max=65535, show_default="a free one"),
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="open a browser")] = False,
+    size: SeenSize = None,
+    precision: Precision = "auto",
+    split: Split = None,
+    values: Values = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+) -> None:
+    """Hide a box of a picture on a local page, and see what models expect there."""
+    from jepakit.commands.studio import studio as run
+
+    asked = {
+        **{"data": data, "host": host, "port": port, "open": open_it, "size": size},
+        **{"precision": precision, "split": split, "values": values, "device": device},
+    }
+    raise typer.Exit(run(words or [], asked))
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="a run folder, or one of its checkpoints")],
     words: Words = None,

@@ -38,9 +38,13 @@ ADAPTERS: dict[str, str | tuple[str, ...]] = {
     "faiss": "evaluation/nearest.py",
     "diffusers": "models/diffusion.py",
     "threadpoolctl": "evaluation/estimators.py",  # comes with scikit-learn
+    "gradio": "runs/studio/page.py",
+    "fastapi": "runs/studio/serving.py",  # comes with gradio
+    "uvicorn": "runs/studio/serving.py",  # comes with gradio
 }
-# Parent classes are needed at the top; then nothing else may import the adapter at its own top.
-AT_THE_TOP = {"sklearn", "threadpoolctl"}
+# Parent classes, and types that signatures name, are needed at the top; then nothing else may
+# import the adapter at its own top.
+AT_THE_TOP = {"sklearn", "threadpoolctl", "gradio"}
 PACKAGES = {"PIL": "pillow", "yaml": "pyyaml"}  # where an import is named otherwise
 HEAVY = ("torch", "torchvision", "numpy", "pydantic", "PIL", "tensorboard")
 
@@ -76,8 +80,8 @@ def test_optional_packages_are_imported_late_and_in_one_file(package: str) -> No
             assert package in AT_THE_TOP or package not in third_party(at_the_top)
 
 
-def test_nothing_imports_the_estimators_unasked() -> None:
-    adapters = {"jepakit.evaluation.estimators", "jepakit.sklearn"}
+def test_nothing_imports_adapters_with_imports_at_the_top_unasked() -> None:
+    adapters = {"jepakit.evaluation.estimators", "jepakit.sklearn", "jepakit.runs.studio.page"}
     for name, tree in files().items():
         if name == "sklearn.py":  # who imports it asks for it
             continue

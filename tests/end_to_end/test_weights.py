@@ -92,14 +92,14 @@ def test_training_goes_on_from_what_was_exported(
 def test_an_export_that_is_killed_leaves_nothing(finished: Path, tmp_path: Path) -> None:
     """And what was there before stays."""
     (tmp_path / "hf").mkdir()
-    (tmp_path / "hf" / "mine.txt").write_text("kept")
+    (tmp_path / "hf" / "jepakit.json").write_text("of an earlier export")
     words = ["export", str(finished), "hf", "--overwrite"]
     started = subprocess.Popen([sys.executable, "-m", "jepakit", *words], cwd=tmp_path)
     while started.poll() is None and len(list(tmp_path.iterdir())) < 2:
         pass
     started.send_signal(signal.SIGKILL)
     started.wait()
-    assert (tmp_path / "hf" / "mine.txt").read_text() == "kept"
+    assert (tmp_path / "hf" / "jepakit.json").read_text() == "of an earlier export"
 
 
 def test_a_file_that_wants_to_run_code_is_refused(jepa: Jepa, tmp_path: Path) -> None:

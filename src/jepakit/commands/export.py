@@ -17,7 +17,7 @@ from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source, build_source, guess_source
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.models.patches import as_pair
-from jepakit.pretrained.companions import main_network
+from jepakit.pretrained.companions import FACTS, main_network
 from jepakit.pretrained.hub import is_hub_name, publish
 from jepakit.pretrained.onnx import OnnxEncoder, OnnxPrecision
 from jepakit.pretrained.resizing import resized
@@ -68,6 +68,7 @@ def export(name: str, to: str, out: Path, options: ExportOptions) -> int:
     """Load, write, read again, compare, put in place; then publish if asked."""
     console = Console(soft_wrap=True, highlight=False)
     format = _checked(to, out, options)
+    check_replaceable(name, out)
     loaded = load_weights(name, _CPU, options.branch, options.revision, options.partial)
     console.print(loaded.report.sentence, style="dim")
     weights = loaded.weights()
@@ -92,8 +93,7 @@ def export(name: str, to: str, out: Path, options: ExportOptions) -> int:
     if options.precision != "fp32":
         console.print(f"  {options.precision}, {words}, {_loss(weights, out, source)}")
     largest = max(max(d.tokens, d.pooled) for d in differences)
-    main = main_network(weights).replace("_", " ")
-    console.print(f"{out}: the {main} as {to}; largest difference {largest:.2g}")
+    console.print(f"{out}: {_written(weights, format)}; largest difference {largest:.2g}")
     if options.push:
         console.print(f"published: {publish(out, options.push, options.private)}")
     return 0
@@ -112,6 +112,26 @@ def _checked(to: str, out: Path, options: ExportOptions) -> Format:
     if options.push is not None and not is_hub_name(options.push):
         raise ValueError(f"{options.push!r} is no name on the Hub: write --push ORG/NAME")
     return format
+
+
+def _written(weights: Weights, format: Format) -> str:
+    """What is in it now, in words."""
+    alone = format in ("onnx", "torch-export")
+    names = [main_network(weights)] if alone else list(weights.networks)
+    return f"the {', the '.join(name.replace('_', ' ') for name in names)} for {format}"
+
+
+def check_replaceable(name: str, out: Path) -> None:
+    """`ValueError` where writing to `out` would destroy anything but an earlier export."""
+    if not out.exists():
+        return
+    source, target = Path(name.partition(":")[2] or name).resolve(), out.resolve()
+    if target == source or target in source.parents or source in target.parents:
+        raise ValueError(f"{out} holds, or is part of, what is exported: choose another place")
+    if out.is_dir() and not (out / FACTS).is_file():
+        raise ValueError(
+            f"{out} is a folder that no export wrote, and is never replaced: choose another place"
+        )
 
 
 def _pictures(loaded: Loaded, data: str | None) -> tuple[Source, str]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from jepakit.commands.counted_work import CountedWork
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
-from jepakit.core.files import held, told_if_full, write_text
+from jepakit.core.files import held, made_in, told_if_full, write_text
 from jepakit.core.settings import Settings
 from jepakit.evaluation.features import Pool, Reading
 from jepakit.launch.local import launch, num_cores
@@ -76,6 +76,7 @@ def features(typed: Mapping[str, Any], devices: Sequence[str]) -> int:
         raise ValueError("name the pictures and a file: --data PICTURES --out features.parquet")
     asked = check(Asked, dict(typed))
     check_kind(asked.out)
+    made_in(asked.out.parent)
     reading = asked.reading
     if place := _place_among_processes():
         return _make(_open(asked, os.environ["JEPAKIT_DEVICE"], reading), place, console)[0]
@@ -90,7 +91,11 @@ def features(typed: Mapping[str, Any], devices: Sequence[str]) -> int:
     extraction.folder.mkdir(parents=True, exist_ok=True)
     refusal = f"another process is making {asked.out}: wait for it, or choose another --out"
     with held(extraction.folder / ".lock", refusal), told_if_full(asked.out.parent):
-        code = _make_on(devices, asked, extraction, console)
+        try:
+            code = _make_on(devices, asked, extraction, console)
+        finally:
+            if not extraction.num_made():
+                shutil.rmtree(extraction.folder)
         if code:
             return code
         _write(asked, extraction, about, console)

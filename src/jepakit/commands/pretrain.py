@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -76,7 +77,7 @@ def train(config: RunConfig, place: Place, console: Console, source: Source | No
         if not place.is_first:
             return _run(config, place, device, console, source)
         folder = RunFolder(config.folder)
-        with folder.held(), _logged_to(folder.log):
+        with _nothing_left_of_a_refusal(folder), folder.held(), _logged_to(folder.log):
             settle(config)
             return _run(config, place, device, console, source)
     except RuntimeError as error:
@@ -88,6 +89,18 @@ def train(config: RunConfig, place: Place, console: Console, source: Source | No
         ) from error
     finally:
         leave()
+
+
+@contextmanager
+def _nothing_left_of_a_refusal(folder: RunFolder) -> Iterator[None]:
+    """A new folder whose run is refused before it learned anything goes again."""
+    existed = folder.path.exists()
+    try:
+        yield
+    except ValueError:
+        if not existed and not folder.holds_checkpoints():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
 
 
 def _description(config: RunConfig, place: Place) -> dict[str, object]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jepakit.commands.counted_work import CountedWork
-from jepakit.core.files import told_if_full
+from jepakit.core.files import made_in, told_if_full
 from jepakit.core.settings import Settings
 from jepakit.data.sources.folder_index import cache_root
 from jepakit.data.sources.source import Pixels
@@ -52,6 +52,12 @@ def search(typed: Mapping[str, Any], queries: Sequence[str], device: str) -> int
     if typed["data"] is None or not queries:
         raise ValueError("name the pictures and a query: --data PICTURES --query picture.jpg")
     asked = check(Asked, dict(typed))
+    for query in queries:
+        path = Path(query).expanduser()
+        if not path.is_file():
+            told = "it is a folder: give a file" if path.is_dir() else "there is no such file"
+            raise ValueError(f"{query} cannot be used: {told}")
+    made_in(asked.out.parent)
     model = open_model(asked.model, device, asked.branch, asked.precision, partial=asked.partial)
     console.print(model.report.sentence, style="dim", markup=False, soft_wrap=True)
     asking = torch.from_numpy(model.features(queries))  # first: a mistake here costs nothing yet

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +112,20 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def made_in(folder: Path) -> None:
+    """Make the folder if need be. `ValueError` if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise ValueError(
+            f"nothing can be written into {folder} ({error.strerror}): choose another place"
+        ) from None
+
+
 @contextmanager
 def folder_beside(final: Path, overwrite: bool = False) -> Iterator[Path]:
     """A folder beside `final` in which to prepare it, under its own name.
@@ -120,7 +135,7 @@ def folder_beside(final: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     if final.exists() and not overwrite:
         raise ValueError(f"{final} is there already: choose another place, or add --overwrite")
-    final.parent.mkdir(parents=True, exist_ok=True)
+    made_in(final.parent)
     beside = final.with_name(f".{final.name}.{os.getpid()}.part")
     old = beside.with_suffix(".old")
     try:

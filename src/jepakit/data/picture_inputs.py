@@ -53,6 +53,8 @@ def _one_by_one(given: Any) -> Iterator[Any]:
     """Batches and iterables, and iterables within them, taken apart."""
     if isinstance(given, Image.Image | str | os.PathLike):
         yield given
+    elif isinstance(given, np.ndarray) and given.dtype.kind in "OUS":  # paths, or images of PIL
+        yield from (one for inner in given.ravel().tolist() for one in _one_by_one(inner))
     elif isinstance(given, np.ndarray | Tensor):
         yield from given if given.ndim == _BATCH else [given]
     elif isinstance(given, Iterable) and not isinstance(given, bytes | dict):

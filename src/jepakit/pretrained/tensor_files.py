@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,27 @@ def read_pickled(path: Path) -> Any:
     """
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}: give the path of a .pth.tar file")
+    if path.suffix in (".onnx", ".pt2"):
+        raise ValueError(
+            f"{path} is for other programs and is not read again: give what it was exported from"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is damaged or not a checkpoint of weights: {reason}") from None
+    except _UNREADABLE as error:
+        if found := _CODE.search(str(error)):
+            raise ValueError(
+                f"{path} holds more than tensors ({found[1]}), and code in files is never run: "
+                "save the tensors alone, e.g. with safetensors"
+            ) from None
+        raise ValueError(
+            f"{path} is damaged, or no file of tensors: give a .pth.tar or .safetensors file"
+        ) from None
+
+
+# What the unpickler raises of bytes that are no pickle, or a damaged one.
+_UNREADABLE = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError),
+    *(AttributeError, ArithmeticError, ImportError, OSError, AssertionError, MemoryError),
+)
+# How torch's restricted reader names what it does not let in.
+_CODE = re.compile(r"(?:GLOBAL |Unsupported global: GLOBAL |class )([\w.]+)")

@@ -82,9 +82,10 @@ def build(weights: Weights, where: str, partial: bool = False) -> Networks:
         wanted = {k: t for k, t in here.items() if k in given} if partial else here
         differences = compare_shapes(_shapes(wanted), _shapes(given if partial else state))
         if differences:
+            told = "" if partial else " (to load what there is, ask for a partial load)"
             raise ValueError(
-                f"{where} does not hold a whole {name.replace('_', ' ')} (to load what there is, "
-                "ask for a partial load):\n  " + "\n  ".join(differences)
+                f"{where} does not hold a whole {name.replace('_', ' ')}{told}:\n  "
+                + "\n  ".join(differences)
             )
         network.load_state_dict(given, strict=False, assign=True)
         built[name] = network.eval()

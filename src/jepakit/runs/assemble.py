@@ -76,7 +76,7 @@ def assemble(
     if state is None and begins_with is not None:  # before networks are spread
         begun = begin_with(begins_with, objective, statistics)
         if place.is_first:
-            log.warning("%s", begun.sentences(begins_with.name))
+            log.info("%s", begun.sentences(begins_with.name))
     device_batch = choose_device_batch(config, networks, place, device, precision, state)
     plan = choose_plan(
         config.parallel, config.cpu_offload, place.world_size, networks.state_bytes, device

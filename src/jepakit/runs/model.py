@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from jepakit.core.devices import Precision, autocast, choose_device, choose_prec
 from jepakit.data.picture_inputs import PictureInputs
 from jepakit.evaluation.features import Pool, Reading, evaluating
 from jepakit.evaluation.subject import Subject
+from jepakit.objectives.ijepa import DISTANCES
 from jepakit.pretrained.weights import Branch
 from jepakit.runs.loaded import Loaded, LoadReport
+from jepakit.runs.mistakes import meant
 from jepakit.runs.model_inputs import ModelInputs, Size
 from jepakit.runs.prediction import Prediction, Seen, check_can_predict, predict
 from jepakit.runs.subjects import fingerprint_of
@@ -120,7 +122,7 @@ class Model:
         >>> model.features(["pictures/cat.png", black], layers=(-2, -1)).shape
         (2, 64)
         """
-        reading = Reading(tuple(layers), pool)
+        reading = Reading(_numbers(layers), pool)
         reading.check(self.depth)
         read = partial(reading, self.encoder)
         return _given_out(self._through(read, pictures, size, batch_size), out)
@@ -161,7 +163,9 @@ class Model:
         >>> model.tokens("pictures/cat.png").shape
         (1, 4, 4, 32)
         """
-        reading = Reading((layer,), "none")
+        if not isinstance(layer, int | np.integer):
+            raise ValueError(f"layer={layer!r} is no whole number: write e.g. layer=-1")
+        reading = Reading((int(layer),), "none")
         reading.check(self.depth)
 
         def read(inputs: Tensor) -> Tensor:
@@ -198,6 +202,9 @@ class Model:
         ((1, 2, 2, 32), (1, 2, 2), (1,))
         """
         check_can_predict(self.loaded)
+        if distance not in DISTANCES:
+            told = meant(distance, tuple(DISTANCES))
+            raise ValueError(f"distance={distance!r} is unknown: {told}")
         run = partial(predict, self.loaded, target=target, context=context, distance=distance)
         return Prediction.together(list(self._through(run, pictures, size, batch_size)))
 
@@ -244,9 +251,20 @@ def open_model(
     partial: bool = False,
 ) -> Model:
     """What `jepakit.load` gives; see there."""
+    if precision not in (*get_args(Precision), "auto"):
+        known = ("auto", *get_args(Precision))
+        raise ValueError(f"precision={precision!r} is unknown: {meant(precision, known)}")
     chosen = choose_device(device)
     loaded = load_weights(name, chosen, branch, revision, partial)
     return Model(loaded, chosen, choose_precision(chosen, precision))
+
+
+def _numbers(layers: Any) -> tuple[int, ...]:
+    """One number or several."""
+    several = tuple(layers) if isinstance(layers, list | tuple) else (layers,)
+    if not all(isinstance(one, int | np.integer) for one in several):
+        raise ValueError(f"layers={layers!r} is no whole number: write e.g. layers=(-2, -1)")
+    return tuple(int(one) for one in several)
 
 
 def _together(parts: Sequence[Tensor]) -> Tensor:
@@ -261,6 +279,8 @@ def _together(parts: Sequence[Tensor]) -> Tensor:
 
 def _given_out(parts: Iterator[Tensor], out: Out) -> Any:
     """As one array, or as one tensor on the device."""
+    if out not in get_args(Out):
+        raise ValueError(f"out={out!r} is unknown: {meant(out, get_args(Out))}")
     if out == "torch":
         return _together(list(parts))
     return _together([part.cpu() for part in parts]).numpy()

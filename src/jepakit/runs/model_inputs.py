@@ -30,8 +30,8 @@ class ModelInputs:
         self, pictures: PictureInputs, size: Size, batch_size: int
     ) -> Iterator[UInt8[Tensor, "B C H W"]]:
         """Views in the order of the pictures, of one size per batch. `ValueError` without any."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size={batch_size!r} must be a whole number, at least 1")
         view: Any = _whole if size == "whole" else self.centre_view(size)
         batch: list[Tensor] = []
         for one in views_of(pictures, self.loaded.encoder.num_channels, view):
@@ -48,6 +48,8 @@ class ModelInputs:
     def centre_view(self, size: int | tuple[int, int] | None) -> CentreView:
         """The view of `size`, or of the training's. `ValueError` if the network cannot take it."""
         chosen = self.loaded.size if size is None else size
+        if isinstance(chosen, str | float):
+            raise ValueError(f"size={chosen!r} is no size: write e.g. size=224 or size=(224, 192)")
         view = CentreView(check(CentreView.Settings, {"size": chosen}))
         self._check_size(view.size)
         return view

@@ -14,7 +14,7 @@ from jepakit.pretrained.meta import read_checkpoint
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.networks import Networks, build_networks
-from jepakit.runs.reference_yaml import from_reference
+from jepakit.runs.reference_yaml import from_reference, is_reference
 from jepakit.runs.yaml_file import check, read_yaml
 
 REFERENCE_PARAMS = "params-ijepa.yaml"
@@ -75,6 +75,8 @@ def open_trained(path: Path, device: torch.device) -> Trained:
 def _open_reference(path: Path, device: torch.device) -> Trained:
     name, _, given = str(path).partition("@")
     file = Path(name)
+    if not file.is_file():
+        raise ValueError(f"there is no checkpoint {file}: give the path of a .pth.tar file")
     params = Path(given) if given else file.parent / REFERENCE_PARAMS
     if not params.is_file():
         raise ValueError(
@@ -93,6 +95,8 @@ def _open_reference(path: Path, device: torch.device) -> Trained:
 def _config_of(params: Path) -> RunConfig:
     """The run that a reference file describes; where its pictures were does not matter here."""
     content = read_yaml(params)
+    if not is_reference(content):
+        return check(RunConfig, content)
     for section, key in (("data", "root_path"), ("data", "image_folder"), ("logging", "folder")):
         if isinstance(content.get(section), dict):
             content[section][key] = "."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import nn
@@ -26,7 +27,9 @@ from jepakit.pretrained.weights import (
     build,
 )
 from jepakit.runs.loaded import Loaded, LoadReport
+from jepakit.runs.mistakes import meant
 from jepakit.runs.trained import REFERENCE_PARAMS, Trained, open_trained
+from jepakit.runs.yaml_file import read_yaml
 
 TIMM, META = "timm:", "meta:"
 _NUM_SHOWN = 5  # names of tensors in a sentence
@@ -47,15 +50,37 @@ def load_weights(
     safetensors file. Where only the context encoder is there, it is given, and the report says so.
     With `partial`, tensors may be missing (they are then random) or left over.
     """
+    if branch not in get_args(Branch):
+        raise ValueError(f"branch={branch!r} is unknown: {meant(branch, get_args(Branch))}")
+    loaded = _opened(name, device, branch, revision, partial)
+    _check_finite(loaded)
+    return loaded
+
+
+def _opened(
+    name: str, device: torch.device, branch: Branch, revision: str | None, partial: bool
+) -> Loaded:
     if name.startswith(TIMM) and not Path(name.removeprefix(TIMM)).is_dir():
         return _from_timm(name, device)
     path = Path(name.removeprefix(META).removeprefix(TIMM)).expanduser()
-    if not name.startswith(HUB) and _is_run(path):
+    in_checkpoint = path.parent.parent.name == "checkpoints"
+    if path.suffix == ".safetensors" and in_checkpoint:  # one file of a checkpoint of ours
+        path = path.parent
+    if name and not name.startswith(HUB) and _is_run(path):
         return _from_trained(name, open_trained(path, device), branch)
     weights, source = _read(name, path, revision)
     if weights is None:  # a network of timm that is not built like ours
         return _from_timm(f"{TIMM}local-dir:{source}", device)
     return _chosen(name, weights, device, branch, partial)
+
+
+def _check_finite(loaded: Loaded) -> None:
+    for parameter, tensor in loaded.encoder.named_parameters():
+        if not tensor.isfinite().all():
+            raise ValueError(
+                f"{loaded.name} holds weights that are not finite ({parameter}): its training has "
+                "diverged; give an earlier checkpoint"
+            )
 
 
 def _is_run(path: Path) -> bool:
@@ -64,7 +89,7 @@ def _is_run(path: Path) -> bool:
         return not (is_huggingface(path) or is_timm(path))
     if path.parent.name == "checkpoints" and path.name.startswith("step-"):
         return True
-    described = "@" in path.name and not path.exists()
+    described = "@" in str(path) and not path.exists()
     return described or (path.is_file() and _is_pickled(path) and _described(path))
 
 
@@ -73,13 +98,18 @@ def _is_pickled(path: Path) -> bool:
 
 
 def _described(path: Path) -> bool:
-    return (path.parent / REFERENCE_PARAMS).is_file()
+    """Whether the reference's settings lie beside a file, and name the encoder's size."""
+    params = path.parent / REFERENCE_PARAMS
+    if not params.is_file():
+        return False
+    meta = read_yaml(params).get("meta")
+    return isinstance(meta, dict) and meta.get("model_name") is not None
 
 
 def _read(name: str, path: Path, revision: str | None) -> tuple[Weights | None, Path]:
     if name.startswith(HUB):
         path = fetch(name.removeprefix(HUB), revision)
-    elif not path.exists():
+    elif not name or not path.exists():
         raise ValueError(_nothing_there(name, path))
     elif path.name == "model.safetensors" and (path.parent / "config.json").is_file():
         path = path.parent
@@ -94,6 +124,8 @@ def _read(name: str, path: Path, revision: str | None) -> tuple[Weights | None, 
 
 def _nothing_there(name: str, path: Path) -> str:
     kinds = "a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL"
+    if not name:
+        return f"the name of a model is empty: give {kinds}"
     if is_hub_name(name) and not path.parent.exists():
         return f"there is no {path}: give {kinds} (did you mean hf:{name}?)"
     return f"there is no {path}: give {kinds}"
@@ -106,12 +138,12 @@ def _chosen(
     if lacking and not partial:
         raise ValueError(
             f"{name} lacks the {' and the '.join(lacking)}: to load what there is, ask for a "
-            "partial load"
+            "partial load (--partial, partial=True)"
         )
     if weights.unused and not partial:
         raise ValueError(
             f"{name} holds tensors that belong to no I-JEPA ({_some(weights.unused)}): to leave "
-            "them out, ask for a partial load"
+            "them out, ask for a partial load (--partial, partial=True)"
         )
     networks = build(weights, name, partial)
     encoder, found, remark = _branch_of(networks.named(), branch, name)

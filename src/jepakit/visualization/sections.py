@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -59,6 +59,7 @@ class Picture(Section):
     caption: str = ""
     heading: str = ""
     columns: tuple[str, ...] = ()
+    quick: bool = False  # encoded in a moment, for a page that somebody waits for
 
     def __post_init__(self) -> None:
         if not self.alt.strip():
@@ -84,7 +85,7 @@ class Picture(Section):
         else:
             height, natural = self.image.shape[:2]
             shown = (
-                f'<img src="{_data_address(self.image)}" alt="{escape(self.alt)}" '
+                f'<img src="{data_address(self.image, self.quick)}" alt="{escape(self.alt)}" '
                 f'width="{natural}" height="{height}">'
             )
         style = f'style="--natural:{natural}px"'
@@ -123,7 +124,7 @@ class Film(Section):
         moving = base64.b64encode(animated_png(self.frames, self.seconds)).decode()
         return (
             f'<figure class="single card" style="--natural:{width}px"><picture>'
-            f'<source srcset="{_data_address(self.frames[-1])}" '
+            f'<source srcset="{data_address(self.frames[-1])}" '
             'media="(prefers-reduced-motion: reduce)">'
             f'<img src="data:image/png;base64,{moving}" alt="{escape(self.alt)}" '
             f'width="{width}" height="{height}"></picture>{caption}</figure>\n'
@@ -232,10 +233,16 @@ class Code(Section):
         return f'<pre class="card" tabindex="0"><code>{escape(self.code)}</code></pre>\n'
 
 
-def _data_address(image: UInt8[np.ndarray, "H W 3"]) -> str:
-    """The picture as a data: address: PNG or fine JPEG (no colour subsampling), the smaller one."""
+def data_address(image: UInt8[np.ndarray, "H W 3"], quick: bool = False) -> str:
+    """The picture as a data: address: PNG or fine JPEG (no colour subsampling), the smaller one.
+
+    `quick`: JPEG without a look at PNG, which takes a hundred times as long.
+    """
+    kinds: dict[str, dict[str, Any]] = {"jpeg": {"quality": 92, "subsampling": 0}}
+    if not quick:
+        kinds["png"] = {"optimize": True}
     encoded = {}
-    for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 92, "subsampling": 0})):
+    for kind, options in kinds.items():
         file = io.BytesIO()
         Image.fromarray(image).save(file, kind, **options)
         encoded[kind] = file.getvalue()

@@ -27,7 +27,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def record(folder: Path, beat: int = 1, **changes: object) -> None:
     known = {"host": "elsewhere", "pid": 7, "created": 1.0, "since": "yesterday", "beat": beat}
-    (folder / ".holder").write_text(json.dumps(known | changes))
+    beside = folder / "beside"
+    beside.write_text(json.dumps(known | changes))
+    os.replace(beside, folder / ".holder")  # never half-written
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def test_the_card_is_filled_from_the_run(
     assert "the target encoder; 54 tensors used" in told
     for words in ("jepakit, the run's pictures, 32 x 32", "transformers, random pictures of"):
         assert words in told
-    assert "the target encoder as huggingface; largest difference" in told
+    assert "the target encoder, the context encoder, the predictor for huggingface; largest" in told
 
     card = (out / "README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])

@@ -99,7 +99,7 @@ def test_no_pictures_and_other_mistakes(model: Model) -> None:
     for call in (model.features, model.tokens, model.views):
         with pytest.raises(ValueError, match="there are no pictures: give at least one"):
             call(nothing)  # type: ignore[operator]
-    with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size=0 must be a whole number, at least 1"):
         model.features(PICTURES, batch_size=0)
     with pytest.raises(ValueError, match="size"):
         model.features(PICTURES, size=0)

@@ -300,7 +300,7 @@ def test_pickled_code_is_never_run(tmp_path: Path, name: str) -> None:
             (path.parent / "model.safetensors").unlink()
         write({"target_encoder": Malicious(witness), "encoder": {}}, path)
         where = path.parent if name == "pytorch_model.bin" else path
-        with pytest.raises(ValueError, match="damaged or not a checkpoint of weights"):
+        with pytest.raises(ValueError, match=r"holds more than tensors \(exec\)"):
             load_weights(str(where), CPU)
         assert not witness.exists()
         if name == "pytorch_model.bin":
@@ -313,7 +313,7 @@ def test_truncated_files_are_named(tmp_path: Path) -> None:
         path = written(to, random_weights(TINY), tmp_path / to)
         file = path / "model.safetensors" if path.is_dir() else path
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        with pytest.raises(ValueError, match="is damaged or") as error:
+        with pytest.raises(ValueError, match=r"is damaged,? or") as error:
             load_weights(str(path), CPU)
         assert file.name in str(error.value)
         assert "\n" not in str(error.value)

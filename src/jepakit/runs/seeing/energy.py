@@ -22,6 +22,8 @@ from jepakit.models.positions import Grid
 
 Maps = Float[np.ndarray, "B rows columns"]
 
+_AT_ONCE = 64  # pictures, or blocks of one picture, that go through the networks together
+
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth_l1": lambda a, b: F.smooth_l1_loss(a, b, reduction="none").mean(dim=-1),
     "l2": lambda a, b: F.mse_loss(a, b, reduction="none").mean(dim=-1),
@@ -56,7 +58,7 @@ class Trio:
     @torch.no_grad()
     def energy(self, views: UInt8[Tensor, "B C H W"], settings: EnergySettings) -> Maps:
         """The mean distance at every place, over all blocks that hide it."""
-        chunks = [self._energy(chunk, settings) for chunk in views.split(64)]
+        chunks = [self._energy(chunk, settings) for chunk in views.split(_AT_ONCE)]
         return torch.cat(chunks).cpu().numpy()
 
     def truth(self, views: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B N D"]:
@@ -69,7 +71,8 @@ class Trio:
     ) -> Float[Tensor, "B L D"]:
         """What the predictor expects at the hidden places; everything else is seen."""
         with self._looking():
-            return self._predicted(self.normalise(views.to(self.device)), hidden)
+            inputs = self.normalise(views.to(self.device))
+            return self._predicted(inputs, hidden.expand(len(views), -1))
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
@@ -84,24 +87,28 @@ class Trio:
             truth = self._truth(inputs)
             total = torch.zeros(truth.shape[:2], device=self.device)
             count = torch.zeros(truth.shape[1], device=self.device)
-            for hidden in hidden_blocks(grid, settings.block, settings.masks):
-                places = hidden.to(self.device)
-                found = self._predicted(inputs, places)
-                distance = DISTANCES[settings.distance](found, truth[:, places])
-                total[:, places] += distance
-                count[places] += 1
+            blocks = list(hidden_blocks(grid, settings.block, settings.masks))
+            for some in torch.stack(blocks).split(max(1, _AT_ONCE // len(views))):
+                hidden = some.to(self.device)  # K L
+                found = self._predicted(
+                    inputs.repeat(len(some), 1, 1, 1), hidden.repeat_interleave(len(views), 0)
+                ).unflatten(0, (len(some), len(views)))
+                for places, predicted in zip(hidden, found, strict=True):
+                    distance = DISTANCES[settings.distance](predicted, truth[:, places])
+                    total[:, places] += distance
+                    count[places] += 1
         return (total / count).unflatten(1, grid)
 
     def _truth(self, inputs: Tensor) -> Float[Tensor, "B N D"]:
         tokens = self.target_encoder(inputs).float()
         return F.layer_norm(tokens, tokens.shape[-1:])
 
-    def _predicted(self, inputs: Tensor, hidden: Int[Tensor, " L"]) -> Float[Tensor, "B L D"]:
+    def _predicted(self, inputs: Tensor, hidden: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         grid = self.context_encoder.rows_and_columns(*inputs.shape[-2:])
-        seen = torch.ones(grid[0] * grid[1], dtype=torch.bool)
-        seen[hidden.cpu()] = False
-        context = seen.nonzero().flatten().to(self.device).expand(len(inputs), -1)
-        targets = hidden.to(self.device).expand(len(inputs), -1)
+        targets = hidden.to(self.device)
+        seen = torch.ones(len(inputs), grid[0] * grid[1], dtype=torch.bool, device=self.device)
+        seen.scatter_(1, targets, False)
+        context = seen.nonzero()[:, 1].view(len(inputs), -1)  # B K
         visible = self.context_encoder(inputs, context)[:, None]
         return self.predictor(visible, context[:, None], targets[:, None], grid)[:, 0, 0].float()
 
@@ -124,12 +131,14 @@ def hidden_blocks(
 
 
 def block_sides(grid: Grid, sides: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Rows and columns of a hidden block, cut so that something stays visible."""
+    """Rows and columns of a hidden block, cut where nothing would stay visible."""
     given = sides if isinstance(sides, tuple) else (sides, sides)
     height, width = (
-        min(side or max(1, round(length / 3)), max(1, length - 1))
+        min(side or max(1, round(length / 3)), length)
         for side, length in zip(given, grid, strict=True)
     )
+    if (height, width) == grid:
+        return max(1, height - 1), max(1, width - 1)
     return height, width
 
 

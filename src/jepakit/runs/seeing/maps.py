@@ -143,19 +143,24 @@ def _layers(looking: Looking, encoder: Backbone) -> list[int]:
 
 
 def _tokens(looking: Looking, encoder: Backbone, layer: int, finer: int) -> Float[Tensor, "B N D"]:
-    """Without what every picture has at a place, and without what is everywhere in a picture.
+    """Without what every picture has at a place, and without what is everywhere in a picture."""
+    usual = None
+    if "place" in looking.settings.maps.without:
+        usual = looking.tokens(encoder, layer, looking.usual, finer).mean(dim=0)
+    tokens = looking.tokens(encoder, layer, looking.pictures, finer)
+    return content(tokens, usual, "picture" in looking.settings.maps.without)
+
+
+def content(
+    tokens: Float[Tensor, "B N D"], usual: Float[Tensor, "N D"] | None, without_picture: bool
+) -> Float[Tensor, "B N D"]:
+    """Tokens without what is `usual` at a place, and without what is everywhere in a picture.
 
     Both often fill the first components, which then say little about what is where.
     """
-    tokens, without = (
-        looking.tokens(encoder, layer, looking.pictures, finer),
-        looking.settings.maps.without,
-    )
-    if "place" in without:
-        tokens = tokens - looking.tokens(encoder, layer, looking.usual, finer).mean(dim=0)
-    if "picture" in without:
-        tokens = tokens - tokens.mean(dim=1, keepdim=True)
-    return tokens
+    if usual is not None:
+        tokens = tokens - usual
+    return tokens - tokens.mean(dim=1, keepdim=True) if without_picture else tokens
 
 
 def _patches(looking: Looking, foreground: Float[Tensor, "B N"], grid: Grid) -> Int[Tensor, " B"]:

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from jepakit.evaluation.nearest import nearest
 from jepakit.models.positions import Grid
 from jepakit.runs.seeing.energy import Trio, hidden_blocks
 from jepakit.runs.seeing.looking import Looking, Shown
@@ -27,17 +26,6 @@ from jepakit.visualization.tiles import (
 )
 
 _PLACES = 16  # blocks per gallery picture, about
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """The gallery: every block's picture, place and representation, the place's mean taken away."""
-
-    rows: Float[Tensor, "G LD"]
-    pictures: Int[np.ndarray, " G"]
-    places: list[Int[Tensor, " L"]]
-    chosen: Int[np.ndarray, " G"]  # which of `places`
-    mean: Float[Tensor, "N D"]
 
 
 @dataclass(frozen=True)
@@ -93,50 +81,80 @@ def retrieve(
     num: int,
 ) -> Retrieved:
     """Compare blocks by the cosine of all their tokens, after taking each place's mean away."""
-    blocks = _gallery(trio, gallery, hidden, grid)
-    usual = blocks.mean[hidden]
-    predicted = (trio.predicted(queries, hidden).cpu() - usual).flatten(1)
-    truth = (trio.truth(queries).cpu()[:, hidden] - usual).flatten(1)
-    same_place = blocks.rows[torch.from_numpy(blocks.chosen == 0)]
+    encoded = EncodedGallery.of(trio, gallery)
+    predicted, truth = trio.predicted(queries, hidden), trio.truth(queries)[:, hidden]
+    return retrieve_among(encoded, predicted, truth, hidden, grid, num)
+
+
+@dataclass(frozen=True)
+class EncodedGallery:
+    """Representations of all gallery pictures, on the CPU: made once, whatever is hidden."""
+
+    mean: Float[Tensor, "N D"]
+    centred: Float[Tensor, "G N D"]  # the place's mean taken away
+    squares: Float[Tensor, "G N"]  # squared lengths
+
+    @staticmethod
+    def of(trio: Trio, gallery: UInt8[Tensor, "G C H W"]) -> EncodedGallery:
+        """Encode the pictures."""
+        tokens = torch.cat([trio.truth(chunk).cpu() for chunk in gallery.split(64)])
+        mean = tokens.mean(dim=0)
+        centred = tokens - mean
+        return EncodedGallery(mean, centred, centred.square().sum(dim=-1))
+
+
+def retrieve_among(
+    gallery: EncodedGallery,
+    predicted: Float[Tensor, "B L D"],
+    truth: Float[Tensor, "B L D"],
+    hidden: Int[Tensor, " L"],
+    grid: Grid,
+    num: int,
+) -> Retrieved:
+    """What `retrieve` does, of what was encoded and predicted before."""
+    usual = gallery.mean[hidden]
+    predicted, truth = ((one.cpu() - usual).flatten(1) for one in (predicted, truth))
+    places = _places(hidden, grid)
+    to_prediction, to_truth = _cosines(torch.stack([predicted, truth]), gallery, places)
     own = F.cosine_similarity(predicted, truth)
-    others = F.normalize(predicted, dim=1) @ F.normalize(same_place, dim=1).T
     return Retrieved(
-        _named(blocks, predicted, num),
-        _named(blocks, truth, num),
-        (others < own[:, None]).float().mean(dim=1).numpy(),
+        _named(to_prediction, places, num),
+        _named(to_truth, places, num),
+        (to_prediction[:, 0] < own[:, None]).float().mean(dim=1).numpy(),
     )
 
 
-def _gallery(
-    trio: Trio, gallery: UInt8[Tensor, "G C H W"], hidden: Int[Tensor, " L"], grid: Grid
-) -> _Blocks:
-    tokens = torch.cat([trio.truth(chunk).cpu() for chunk in gallery.split(64)])
-    mean = tokens.mean(dim=0)
+def _places(hidden: Int[Tensor, " L"], grid: Grid) -> list[Int[Tensor, " L"]]:
+    """Where blocks of the gallery lie: first at the hidden place itself."""
     columns = len(set((hidden % grid[1]).tolist()))
-    side = (len(hidden) // columns, columns)
-    others = hidden_blocks(grid, side, _PLACES)
-    places = [hidden, *(place for place in others if not torch.equal(place, hidden))]
-    rows = torch.cat([(tokens[:, place] - mean[place]).flatten(1) for place in places])
-    return _Blocks(
-        rows,
-        np.tile(np.arange(len(gallery)), len(places)),
-        places,
-        np.repeat(np.arange(len(places)), len(gallery)),
-        mean,
-    )
+    others = hidden_blocks(grid, (len(hidden) // columns, columns), _PLACES)
+    return [hidden, *(place for place in others if not torch.equal(place, hidden))]
 
 
-def _named(blocks: _Blocks, queries: Tensor, num: int) -> list[list[tuple[int, Int[Tensor, " L"]]]]:
+def _cosines(
+    queries: Float[Tensor, "K B LD"],
+    gallery: EncodedGallery,
+    places: Sequence[Int[Tensor, " L"]],
+) -> Float[Tensor, "K B P G"]:
+    """Of each query with the block of every picture at every place, the place's mean taken away."""
+    directions = F.normalize(queries, dim=-1)
+    found = []
+    for place in places:
+        lengths = gallery.squares[:, place].sum(dim=1).sqrt().clamp_min(1e-12)
+        found.append(directions @ gallery.centred[:, place].flatten(1).T / lengths)
+    return torch.stack(found, dim=2)
+
+
+def _named(
+    cosines: Float[Tensor, "B P G"], places: Sequence[Int[Tensor, " L"]], num: int
+) -> list[list[tuple[int, Int[Tensor, " L"]]]]:
     """The nearest blocks, at most one of each picture: neighbours overlap."""
-    found = nearest(blocks.rows, queries, num * len(blocks.places), "exact")
-    named = []
-    for row in found.places.tolist():
-        first: dict[int, int] = {}
-        for place in row:
-            first.setdefault(int(blocks.pictures[place]), place)
-        kept = list(first.items())[:num]
-        named.append([(picture, blocks.places[blocks.chosen[place]]) for picture, place in kept])
-    return named
+    best = cosines.max(dim=1)
+    nearest = best.values.topk(min(num, best.values.shape[1]), dim=1).indices
+    return [
+        [(int(picture), places[int(best.indices[n, picture])]) for picture in row]
+        for n, row in enumerate(nearest)
+    ]
 
 
 def _hidden(grid: Grid, side: int | None, corner: tuple[int, int] | None) -> Int[Tensor, " L"]:
@@ -168,16 +186,16 @@ def _sheets(
     sheets = []
     for n, picture in enumerate(to_colour(looking.pictures)):
         original = resize(picture, size)
-        seen, known = _covered(original, marks), frame_patches(original, marks)
+        seen, known = covered(original, marks), frame_patches(original, marks)
         rows = []
         for begin, near in ((seen, found.to_prediction[n]), (known, found.to_truth[n])):
-            crops = [_crop(pictures[place], tokens, grid, size) for place, tokens in near]
+            crops = [crop_block(pictures[place], tokens, grid, size) for place, tokens in near]
             rows.append(side_by_side([begin, *crops]))
         sheets.append(stacked(rows))
     return sheets
 
 
-def _covered(picture: Tile, marks: Bool[np.ndarray, "rows columns"]) -> Tile:
+def covered(picture: Tile, marks: Bool[np.ndarray, "rows columns"]) -> Tile:
     """The picture with the hidden block black and framed."""
     height, width = picture.shape[:2]
     rows = np.arange(height) * marks.shape[0] // height
@@ -186,7 +204,7 @@ def _covered(picture: Tile, marks: Bool[np.ndarray, "rows columns"]) -> Tile:
     return frame_patches(dark, marks)
 
 
-def _crop(picture: Tile, tokens: Int[Tensor, " L"], grid: Grid, size: Sequence[int]) -> Tile:
+def crop_block(picture: Tile, tokens: Int[Tensor, " L"], grid: Grid, size: Sequence[int]) -> Tile:
     """The pixels of a block, as large as a tile."""
     height, width = picture.shape[0] // grid[0], picture.shape[1] // grid[1]
     rows, columns = tokens // grid[1], tokens % grid[1]
