@@ -33,7 +33,7 @@ class Asked(Settings):
     data: str | None
     what: str | None
     out: Path | None
-    decoder: str | None
+    decoder: str | None = None
     size: int | None
     device: str
     precision: Literal["auto", "fp32", "bf16"]
