@@ -9,8 +9,9 @@ import torch
 
 from jepakit.core.tensors import Batch, MaskIndices
 from jepakit.models import Encoder, Predictor
+from jepakit.models.denoiser import Block, Denoiser, cut_out, place_of
 from jepakit.models.diffusion import build_sampler, signal_shares
-from jepakit.objectives.pixel_decoder import Block, Denoiser, PixelDecoder, cut_out, place_of
+from jepakit.objectives.pixel_decoder import PixelDecoder
 
 TINY: dict[str, Any] = {"size": 8, "widths": (8, 16), "num_blocks": 1}
 HIDDEN = torch.tensor([[5, 6, 9, 10], [0, 1, 4, 5]])  # 2 x 2 of a 4 x 4 grid

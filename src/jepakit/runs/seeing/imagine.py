@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from jepakit.data.sources.source import Box
-from jepakit.objectives.pixel_decoder import place_of
+from jepakit.models.denoiser import place_of
 from jepakit.runs.prediction import patches_in
 from jepakit.runs.seeing.decoder import Decoder
 from jepakit.runs.seeing.energy import Trio

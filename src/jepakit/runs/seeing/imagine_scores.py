@@ -26,7 +26,7 @@ from jepakit.runs.seeing.judge import Answers, Judge, cut_outs, train_judge
 
 _LEARNED_ON = 2_000_000  # number of the judge's first scene
 _JUDGED_ON = 1_000_000
-_NUM_LEARNED = 4000  # scenes per way of hiding
+_NUM_LEARNED = 2000  # scenes per way of hiding
 REAL = "the real pixels"
 
 

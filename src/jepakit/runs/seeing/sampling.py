@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from jepakit.core.devices import autocast
 from jepakit.evaluation.features import evaluating
+from jepakit.models.denoiser import Block
 from jepakit.models.diffusion import build_sampler, normal_rows
-from jepakit.objectives.pixel_decoder import Block
 from jepakit.runs.seeing.decoder import Decoder
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 
