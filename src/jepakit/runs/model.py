@@ -203,7 +203,8 @@ class Model:
         """
         check_can_predict(self.loaded)
         if distance not in DISTANCES:
-            raise ValueError(f"distance={distance!r} is unknown: {meant(distance, tuple(DISTANCES))}")
+            told = meant(distance, tuple(DISTANCES))
+            raise ValueError(f"distance={distance!r} is unknown: {told}")
         run = partial(predict, self.loaded, target=target, context=context, distance=distance)
         return Prediction.together(list(self._through(run, pictures, size, batch_size)))
 
