@@ -382,11 +382,16 @@ def visualize(
     what: Annotated[
         str | None,
         typer.Option(
-            "--what", help="masks,maps,energy,retrieval,film,anomaly", show_default="the first four"
+            "--what",
+            help="masks,maps,energy,retrieval,film,anomaly,imagine",
+            show_default="the first four",
         ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="folder for PNG files and page; default: the run's")
+    ] = None,
+    decoder: Annotated[
+        str | None, typer.Option("--decoder", metavar="RUN", help="of imagine: a decoder's run")
     ] = None,
     size: SeenSize = None,
     precision: Precision = "auto",
@@ -400,6 +405,7 @@ def visualize(
     asked = {
         **{"model": model, "data": data, "what": what, "out": out, "size": size},
         **{"precision": precision, "split": split, "values": values, "device": device},
+        "decoder": decoder,
     }
     raise typer.Exit(run(asked, words or []))
 
@@ -652,6 +658,23 @@ def bench_anomaly(
     from jepakit.commands.bench_anomaly import bench_anomaly as run
 
     raise typer.Exit(run(model, words or [], out, device))
+
+
+@bench.command("imagine")
+def bench_imagine(
+    model: ModelName,
+    decoder: Annotated[str, typer.Argument(help="the run of its decoder", metavar="DECODER")],
+    words: Words = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="PICTURES", help="photographs instead of scenes")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the table")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+) -> None:
+    """Whether a decoder draws what was hidden in scenes, beside three controls."""
+    from jepakit.commands.bench_imagine import bench_imagine as run
+
+    raise typer.Exit(run(model, decoder, words or [], data, out, device))
 
 
 @bench.command("interchange")

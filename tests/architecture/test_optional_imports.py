@@ -36,6 +36,7 @@ ADAPTERS: dict[str, str | tuple[str, ...]] = {
     "onnxscript": "pretrained/onnx.py",  # with which torch writes ONNX
     "sklearn": "evaluation/estimators.py",
     "faiss": "evaluation/nearest.py",
+    "diffusers": "models/diffusion.py",
     "threadpoolctl": "evaluation/estimators.py",  # comes with scikit-learn
     "gradio": "runs/studio/page.py",
     "fastapi": "runs/studio/serving.py",  # comes with gradio

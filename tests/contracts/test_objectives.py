@@ -18,7 +18,7 @@ from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch, MaskIndices
 from jepakit.masking.multiblock import MultiBlock
 from jepakit.models import Encoder, Predictor
-from jepakit.objectives import OBJECTIVES, IJepa, Objective, StepOutput
+from jepakit.objectives import OBJECTIVES, IJepa, Objective, PixelDecoder, StepOutput
 
 PICTURE, GRID = (24, 24), (6, 6)
 
@@ -31,6 +31,8 @@ class Case:
     build: Callable[[], Objective]
     followers: dict[str, str]
     num_contexts: int = 1
+    frozen: tuple[str, ...] = ()  # networks that neither learn nor follow
+    kept: str = "target_encoder"
     own_graph: bool = True  # whether it is worth a compilation of its own
 
 
@@ -50,6 +52,23 @@ def ijepa_case(
     return Case(f"ijepa-{variant}", lambda: ijepa(**settings), followers, num_contexts, own_graph)
 
 
+def pixel_decoder(**settings: Any) -> PixelDecoder:
+    trained = ijepa()
+    tiny = {"size": 8, "widths": (8, 16), "num_blocks": 1, "drop": 0.3, "ema": (0.8, 1.0)}
+    chosen = PixelDecoder.Settings(**(tiny | settings))
+    return PixelDecoder(chosen, trained.context_encoder, trained.predictor)
+
+
+def pixel_decoder_case(variant: str, own_graph: bool = True, **settings: Any) -> Case:
+    return Case(
+        f"pixel_decoder-{variant}",
+        lambda: pixel_decoder(**settings),
+        {"average": "denoiser"},
+        own_graph=own_graph,
+        frozen=("context_encoder", "target_encoder", "predictor"),
+    )
+
+
 # Every method of the table, once plain and once per choice that takes another path.
 CASES = {
     "ijepa": [
@@ -59,7 +78,13 @@ CASES = {
         ijepa_case("l1", own_graph=False, loss="l1"),
         ijepa_case("vicreg", regulariser={"kind": "vicreg"}),
         ijepa_case("sigreg", regulariser={"kind": "sigreg", "num_directions": 8}),
-    ]
+    ],
+    "pixel_decoder": [
+        pixel_decoder_case("pooled"),
+        pixel_decoder_case("tokens", condition="tokens"),
+        pixel_decoder_case("view", own_graph=False, decodes="view", size=16),
+        pixel_decoder_case("noise", own_graph=False, predicts="noise", schedule="linear"),
+    ],
 }
 ALL_CASES = [case for cases in CASES.values() for case in cases]
 OWN_GRAPHS = [case for case in ALL_CASES if case.own_graph]
@@ -153,7 +178,7 @@ def test_followers_get_no_gradient_and_nothing_else_is_frozen(case: Case) -> Non
     objective = case.build()
     loss_of(objective, batch_of(case)).backward()
     for name, value in objective.named_parameters():
-        follows = name.split(".")[0] in case.followers
+        follows = name.split(".")[0] in {*case.followers, *case.frozen}
         assert value.requires_grad == (not follows), name
         assert (value.grad is None) == follows, name
 
@@ -209,13 +234,22 @@ def test_the_same_step_twice_is_bit_for_bit_the_same(case: Case) -> None:
 
 
 @every_case
-def test_the_kept_encoder_is_the_follower_that_the_objective_owns(case: Case) -> None:
+def test_frozen_networks_stay_as_they_are(case: Case) -> None:
+    objective = case.build()
+    before = {name: copies(objective.get_submodule(name)) for name in case.frozen}
+    train(case, objective, 2)
+    for name, values in before.items():
+        for key, value in objective.get_submodule(name).named_parameters():
+            assert torch.equal(value, values[key]), f"{name}.{key}"
+
+
+@every_case
+def test_the_kept_encoder_is_the_one_that_the_objective_owns(case: Case) -> None:
     objective = case.build()
     kept = objective.kept_encoder()
     assert isinstance(kept, Encoder)
     owned = dict(objective.named_children())
-    expected = next(iter(case.followers)) if case.followers else "encoder"
-    assert kept is owned[expected]
+    assert kept is owned[case.kept]
     assert kept.pooled(torch.randn(2, 3, *PICTURE)).shape == (2, kept.width)
 
 
@@ -224,7 +258,8 @@ def test_the_order_of_the_pictures_does_not_matter(case: Case) -> None:
     objective, batch = case.build(), batch_of(case)
     order = torch.tensor([2, 0, 3, 1])
     masks = MaskIndices(batch.masks.context[order], batch.masks.targets[order])
-    shuffled = replace(batch, views=batch.views[order], masks=masks)
+    indices = batch.indices[order]  # what is drawn for a picture may depend on its index
+    shuffled = replace(batch, views=batch.views[order], masks=masks, indices=indices)
     mixed_up = replace(batch, views=batch.views[order])  # each picture with another's masks
     loss = loss_of(objective, batch)
     torch.testing.assert_close(loss_of(objective, shuffled), loss, rtol=1e-5, atol=1e-6)

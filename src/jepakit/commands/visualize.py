@@ -18,6 +18,7 @@ from jepakit.runs.given_pictures import open_given, parse_values
 from jepakit.runs.keeping import open_source
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.model_inputs import ModelInputs
+from jepakit.runs.seeing.decoder import open_decoder
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.page import show, write_shown
 from jepakit.runs.seeing.settings import SeeingSettings, parse_what
@@ -32,6 +33,7 @@ class Asked(Settings):
     data: str | None
     what: str | None
     out: Path | None
+    decoder: str | None = None
     size: int | None
     device: str
     precision: Literal["auto", "fp32", "bf16"]
@@ -62,7 +64,8 @@ def open_looking(asked: Asked, settings: SeeingSettings) -> tuple[Loaded, Lookin
     size = ModelInputs(loaded).centre_view(asked.size).size
     source = _source(asked, loaded)
     precision = choose_precision(device, asked.precision)
-    return loaded, Looking(loaded, source, size, settings, device, precision)
+    decoder = open_decoder(asked.decoder, device, precision) if asked.decoder else None
+    return loaded, Looking(loaded, source, size, settings, device, precision, decoder)
 
 
 def folder_for(loaded: Loaded) -> Path:
@@ -96,7 +99,7 @@ def _source(asked: Asked, loaded: Loaded) -> Source:
 
 def _command(asked: Asked, words: Sequence[str]) -> str:
     parts = ["jepa", "visualize", asked.model]
-    for name in ("data", "what", "out", "size", "split", "values"):
+    for name in ("data", "what", "out", "decoder", "size", "split", "values"):
         if (value := getattr(asked, name)) is not None:
             parts += [f"--{name}", str(value)]
     return shlex.join([*parts, *words])

@@ -26,11 +26,12 @@ class StepFlops:
     target_encoder: float
     context_encoder: float
     predictor: float
+    decoder: float = 0.0  # of pixels, forward and backward, with what it is told by frozen networks
 
     @property
     def total(self) -> float:
         """All of a step's operations per picture."""
-        return self.target_encoder + self.context_encoder + self.predictor
+        return self.target_encoder + self.context_encoder + self.predictor + self.decoder
 
 
 def transformer_flops(tokens: int, width: int, depth: int, mlp_ratio: float) -> float:

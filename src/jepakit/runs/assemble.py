@@ -15,9 +15,11 @@ from jepakit.core.distributed import Place, check_alike
 from jepakit.core.files import write_text
 from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source
+from jepakit.objectives import IJepa
 from jepakit.runs.beginning import begin_with
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
+from jepakit.runs.frozen import beginning_of
 from jepakit.runs.keeping import open_source, open_stream
 from jepakit.runs.networks import Networks, build_networks, choose_device_batch
 from jepakit.runs.pictures import (
@@ -70,10 +72,11 @@ def assemble(
 
     networks = build_networks(config, source.num_channels, device)
     objective = networks.objective
-    if state is None and config.init_from is not None:  # before networks are spread
-        begun = begin_with(config.init_from, objective, statistics)
+    begins_with = beginning_of(config)
+    if state is None and begins_with is not None:  # before networks are spread
+        begun = begin_with(begins_with, objective, statistics)
         if place.is_first:
-            log.info("%s", begun.sentences(config.init_from.name))
+            log.info("%s", begun.sentences(begins_with.name))
     device_batch = choose_device_batch(config, networks, place, device, precision, state)
     plan = choose_plan(
         config.parallel, config.cpu_offload, place.world_size, networks.state_bytes, device
@@ -192,12 +195,15 @@ def build_monitors(
 ) -> list[Monitor]:
     """All monitors that are not switched off."""
     m, features = config.monitors, FeatureCache(probe)
-    monitors: list[Monitor] = [
+    representations: list[Monitor] = [
         Collapse(m.collapse, features, networks.masking),
         PositionCollapse(m.position_collapse, probe, networks.masking),
         OnlineProbe(m.online_probe, features),
-        Masks(m.masks),
         TargetDistance(m.target_distance),
+    ]
+    monitors: list[Monitor] = [
+        *(representations if isinstance(networks.objective, IJepa) else []),  # others are frozen
+        Masks(m.masks),
         Gradients(m.gradients),
         Throughput(m.throughput, networks.flops.total, None, num_workers),
     ]

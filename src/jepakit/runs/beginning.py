@@ -13,8 +13,7 @@ from jepakit.models import Encoder, Predictor
 from jepakit.models.adaptation import adapt_channels, resize_patches
 from jepakit.models.backbone import Backbone
 from jepakit.models.positions import Grid, resample_positions
-from jepakit.objectives import Objective
-from jepakit.objectives.ijepa import IJepa
+from jepakit.objectives import IJepa, Objective, PixelDecoder
 from jepakit.runs.config import InitFrom
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.weights import load_weights
@@ -44,7 +43,7 @@ def begin_with(settings: InitFrom, objective: Objective, statistics: Statistics)
     `parts: both` every network gets its own. Raises `ValueError` where shapes can not be made to
     fit, telling the settings that do.
     """
-    assert isinstance(objective, IJepa)
+    assert isinstance(objective, IJepa | PixelDecoder)
     loaded = load_weights(
         settings.name, torch.device("cpu"), settings.branch, revision=settings.revision
     )

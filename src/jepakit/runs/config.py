@@ -20,7 +20,7 @@ from jepakit.masking import MaskingSettings
 from jepakit.masking.multiblock import MultiBlock
 from jepakit.models import Encoder, Predictor
 from jepakit.models.patches import as_pair
-from jepakit.objectives import IJepa
+from jepakit.objectives import IJepa, ObjectiveSettings
 from jepakit.training.metrics_log import LoggingSettings
 from jepakit.training.monitors.collapse import Collapse
 from jepakit.training.monitors.gradients import Gradients
@@ -123,7 +123,7 @@ class RunConfig(Settings):
     masking: MaskingSettings = MultiBlock.Settings()
     encoder: Encoder.Settings = Encoder.Settings()
     predictor: Predictor.Settings = Predictor.Settings()
-    objective: IJepa.Settings = IJepa.Settings()
+    objective: ObjectiveSettings = IJepa.Settings()
     optimization: OptimizationSettings = OptimizationSettings()
     batch: BatchSettings = BatchSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()

@@ -16,9 +16,10 @@ from jepakit.models import Encoder, Predictor
 from jepakit.models.cost import StepFlops, TokenCounts, step_flops
 from jepakit.models.memory import StepMemory, state_bytes, step_memory
 from jepakit.models.transformer import attends_fused
-from jepakit.objectives import OBJECTIVES, Objective
+from jepakit.objectives import OBJECTIVES, IJepa, Objective
 from jepakit.runs.config import RunConfig
 from jepakit.runs.device_batch import largest_that_fits
+from jepakit.runs.measured import measure_step, state_bytes_of
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,42 @@ def build_networks(config: RunConfig, num_channels: int, device: torch.device) -
     counts = usual_tokens(masking, config.seed, _masked_together(config))
     precision = choose_precision(device, config.precision)
     fused = attends_fused(device, torch.bfloat16 if precision == "bf16" else torch.float32)
+    objective = OBJECTIVES[config.objective.kind](config.objective, encoder, predictor).to(device)
+    if not isinstance(objective, IJepa):
+        return _measured(config, objective, masking, counts)
     return Networks(
-        objective=OBJECTIVES[config.objective.kind](config.objective, encoder, predictor).to(
-            device
-        ),
+        objective=objective,
         masking=masking,
         flops=step_flops(encoder, predictor, counts),
         counts=counts,
         memory=step_memory(encoder, predictor, counts, precision, fused),
         state_bytes=state_bytes(encoder, predictor),
     )
+
+
+def _measured(
+    config: RunConfig, objective: Objective, masking: Masking, counts: TokenCounts
+) -> Networks:
+    """Of an objective for which there are no formulas."""
+    batch = _zeros(config, objective, masking, num_pictures=1)
+    flops, memory = measure_step(objective, batch)
+    return Networks(
+        objective=objective,
+        masking=masking,
+        flops=StepFlops(0.0, 0.0, 0.0, decoder=flops),
+        counts=counts,
+        memory=memory,
+        state_bytes=state_bytes_of(objective),
+    )
+
+
+def _zeros(config: RunConfig, objective: Objective, masking: Masking, num_pictures: int) -> Batch:
+    """Grey pictures with masks, on the objective's device."""
+    encoder = objective.kept_encoder()
+    shape = (num_pictures, encoder.num_channels, *config.data.view.size)
+    masks = masking(num_pictures, BatchRandom(config.seed, 0))
+    zeros = torch.zeros(num_pictures, dtype=torch.long)
+    return Batch(torch.zeros(shape), masks, zeros, zeros).to(next(encoder.parameters()).device)
 
 
 def _masked_together(config: RunConfig, most: int = 128) -> int:
@@ -102,10 +129,7 @@ def _largest_device_batch(
 
     def trial(num_pictures: int) -> None:
         objective = networks.objective
-        shape = (num_pictures, objective.kept_encoder().num_channels, *config.data.view.size)
-        masks = networks.masking(num_pictures, BatchRandom(config.seed, 0))
-        zeros = torch.zeros(num_pictures, dtype=torch.long)
-        batch = Batch(torch.zeros(shape), masks, zeros, zeros).to(device)
+        batch = _zeros(config, objective, networks.masking, num_pictures)
         with autocast(device, precision):
             loss = objective(batch).loss
         loss.backward()

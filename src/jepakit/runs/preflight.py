@@ -19,6 +19,7 @@ from jepakit.core.durations import in_words
 from jepakit.core.errors import RunFailed
 from jepakit.core.shards import local_part
 from jepakit.data.sources import BrokenPicture, Source
+from jepakit.objectives import IJepa
 from jepakit.runs.config import RunConfig
 from jepakit.runs.networks import Networks
 from jepakit.training.trainer import Trainer
@@ -98,11 +99,12 @@ def _pictures(config: RunConfig, trainer: Trainer, networks: Networks) -> Findin
     count, classes = len(trainer.source), len(trainer.source.classes)
     words = f"{count} pictures, {classes or 'no'} classes, {trainer.stream.steps_per_epoch} steps"
     words += f" of {config.batch.size} per epoch"
-    broken = _unreadable(trainer.source)
+    broken, few = _unreadable(trainer.source), count < 100_000
     if broken:
         told = f"{words}; {len(broken)} of {NUM_READ} looked at cannot be read, e.g. {broken[0]}"
         return Finding("pictures", "stop" if len(broken) == NUM_READ else "mind", told)
-    if config.objective.regulariser.kind == "none" and count < 100_000:
+    objective = config.objective
+    if isinstance(objective, IJepa.Settings) and objective.regulariser.kind == "none" and few:
         advice = "features often collapse: objective.regulariser.kind=vicreg helps"
         return Finding("pictures", "mind", f"{words}; few for the paper's recipe, {advice}")
     return Finding("pictures", "ok", words)

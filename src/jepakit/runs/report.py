@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from jepakit.evaluation.comparison import Comparison
+from jepakit.objectives import IJepa
 from jepakit.runs.config import RunConfig
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.maps import colour_strips
@@ -158,7 +159,7 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
         ),
         ("steps", f"{trained.step or 0:,} of {config.batch.size} pictures"),
         ("masks", config.masking.kind),
-        ("regulariser", config.objective.regulariser.kind),
+        ("objective", _objective_in_words(config)),
         ("trained on", ", ".join(config.devices)),
     ]
     speed = curves.get("throughput/images_per_second")
@@ -168,3 +169,10 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
         facts.append(("speed", f"{per_second:,.0f} images/s"))
         facts.append(("cost", f"{hours:.2f} h on {len(config.devices)} device(s)"))
     return Facts(tuple(facts), heading="The run")
+
+
+def _objective_in_words(config: RunConfig) -> str:
+    objective = config.objective
+    if isinstance(objective, IJepa.Settings):
+        return f"I-JEPA, regulariser {objective.regulariser.kind}"
+    return f"{objective.kind.replace('_', ' ')} of {objective.model}"

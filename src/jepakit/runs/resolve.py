@@ -13,6 +13,7 @@ from jepakit.data.sources import build_source, guess_source
 from jepakit.runs.automatic import choose, held_out_part, written
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
+from jepakit.runs.frozen import with_frozen
 from jepakit.runs.reference_yaml import from_reference, is_reference
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 
@@ -64,7 +65,7 @@ def _finish(content: dict[str, Any], words: Sequence[str], devices: Sequence[str
     content = apply_overrides(content, words)
     if devices:
         content = {**content, "devices": list(devices)}
-    return check(RunConfig, content)
+    return check(RunConfig, with_frozen(content))
 
 
 def _with_pictures(content: Any, data: str | Path) -> Any:

@@ -13,6 +13,7 @@ from jepakit.core.accelerators import Cluster, parse_gpus
 from jepakit.core.devices import Precision
 from jepakit.data.sources import build_source
 from jepakit.models.cost import StepFlops
+from jepakit.objectives import IJepa
 from jepakit.runs.config import RunConfig
 from jepakit.runs.device_batch import SHARE_OF_FREE_MEMORY, those_that_fit
 from jepakit.runs.networks import Networks
@@ -109,7 +110,13 @@ def read_config(path: Path, overrides: Sequence[str], num_devices: int) -> RunCo
             if "$" in os.path.expandvars(str(content.get(section, {}).get(key, ""))):
                 content[section][key] = "."  # nothing is read or written there
         content = from_reference(content, num_devices).model_dump(mode="json")
-    return check(RunConfig, apply_overrides(content, overrides))
+    config = check(RunConfig, apply_overrides(content, overrides))
+    if not isinstance(config.objective, IJepa.Settings):
+        raise ValueError(
+            f"plans are made for I-JEPA, and {path} trains a {config.objective.kind}: measure it "
+            "with `jepa doctor` on the device"
+        )
+    return config
 
 
 def count_pictures(config: RunConfig, path: Path, given: int | None) -> int:

@@ -22,6 +22,7 @@ from jepakit.models.backbone import Backbone
 from jepakit.models.positions import Grid
 from jepakit.pretrained.timm import TimmBackbone
 from jepakit.runs.loaded import Loaded
+from jepakit.runs.seeing.decoder import Decoder
 from jepakit.runs.seeing.energy import Trio
 from jepakit.runs.seeing.settings import SeeingSettings
 from jepakit.visualization import Film, Section
@@ -53,6 +54,7 @@ class Looking:
     settings: SeeingSettings
     device: torch.device
     precision: Precision
+    decoder: Decoder | None = None  # for imagined contents
 
     @cached_property
     def places(self) -> list[int]:

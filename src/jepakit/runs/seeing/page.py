@@ -12,6 +12,7 @@ from PIL import Image
 from jepakit.core.files import write_text, written_whole
 from jepakit.runs.seeing.anomaly import show_anomaly
 from jepakit.runs.seeing.film import show_film
+from jepakit.runs.seeing.imagined import show_imagine
 from jepakit.runs.seeing.looking import Looking, NotDrawn, Shown
 from jepakit.runs.seeing.maps import show_maps
 from jepakit.runs.seeing.masks import show_masks
@@ -32,6 +33,7 @@ PARTS: dict[What, Callable[[Looking], Shown]] = {
     "retrieval": show_retrieval,
     "film": show_film,
     "anomaly": show_anomaly,
+    "imagine": show_imagine,
 }
 PAGE, NUMBERS = "index.html", "numbers.json"
 

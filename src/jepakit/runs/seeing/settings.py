@@ -10,8 +10,9 @@ from jepakit.core.settings import Settings
 from jepakit.masking import MaskingSettings
 from jepakit.runs.mistakes import meant
 from jepakit.runs.seeing.energy import EnergySettings
+from jepakit.runs.seeing.imagine_settings import ImagineSettings
 
-What = Literal["masks", "maps", "energy", "retrieval", "film", "anomaly"]
+What = Literal["masks", "maps", "energy", "retrieval", "film", "anomaly", "imagine"]
 ALL: tuple[What, ...] = get_args(What)
 USUAL: tuple[What, ...] = ("masks", "maps", "energy", "retrieval")
 
@@ -76,6 +77,7 @@ class SeeingSettings(Settings):
     retrieval: RetrievalSettings = RetrievalSettings()
     film: FilmSettings = FilmSettings()
     anomaly: AnomalySettings = AnomalySettings()
+    imagine: ImagineSettings = ImagineSettings()
 
 
 def parse_what(text: str | None) -> tuple[What, ...]:

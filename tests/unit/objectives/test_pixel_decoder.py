@@ -1,0 +1,118 @@
+"""What the pixel decoder cuts out, adds noise to, and is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from jepakit.core.tensors import Batch, MaskIndices
+from jepakit.models import Encoder, Predictor
+from jepakit.models.diffusion import build_sampler, signal_shares
+from jepakit.objectives.pixel_decoder import Block, Denoiser, PixelDecoder, cut_out, place_of
+
+TINY: dict[str, Any] = {"size": 8, "widths": (8, 16), "num_blocks": 1}
+HIDDEN = torch.tensor([[5, 6, 9, 10], [0, 1, 4, 5]])  # 2 x 2 of a 4 x 4 grid
+
+
+def decoder(**settings: Any) -> PixelDecoder:
+    torch.manual_seed(0)
+    architecture = Encoder.Settings(size=None, width=16, depth=1, num_heads=2, patch=4)
+    encoder = Encoder(architecture, 3, (16, 16))
+    predictor = Predictor(Predictor.Settings(width=8, depth=1), encoder)
+    return PixelDecoder(PixelDecoder.Settings(**(TINY | settings)), encoder, predictor)
+
+
+def block(tokens: torch.Tensor | None = None) -> Block:
+    given = torch.randn(2, 4, 16) if tokens is None else tokens
+    return Block(given, *place_of(HIDDEN, (4, 4)))
+
+
+def test_the_place_is_the_box_around_the_tokens() -> None:
+    box, within = place_of(HIDDEN, (4, 4))
+    assert box.tolist() == [[0.25, 0.25, 0.75, 0.75], [0, 0, 0.5, 0.5]]
+    assert within[0].tolist() == [[0.25, 0.25], [0.25, 0.75], [0.75, 0.25], [0.75, 0.75]]
+
+
+def test_a_block_at_its_own_size_is_cut_out_exactly() -> None:
+    views = torch.randn(2, 3, 16, 16)
+    box, _ = place_of(HIDDEN, (4, 4))
+    found = cut_out(views, box, 8)
+    torch.testing.assert_close(found[0], views[0, :, 4:12, 4:12])
+    torch.testing.assert_close(found[1], views[1, :, :8, :8])
+
+
+@pytest.mark.parametrize("condition", ["pooled", "tokens"])
+@pytest.mark.parametrize("decodes", ["block", "view"])
+def test_what_is_dropped_is_not_told_and_the_place_is(condition: str, decodes: str) -> None:
+    denoiser = decoder(condition=condition, decodes=decodes).denoiser.eval()
+    noisy, level = torch.randn(2, 3, 8, 8), torch.tensor([3, 700])
+    every, none = torch.ones(2, dtype=torch.bool), torch.zeros(2, dtype=torch.bool)
+    one, other = block(), block()
+    assert denoiser(noisy, level, one, none).shape == noisy.shape
+    told_apart = (denoiser(noisy, level, one, none) - denoiser(noisy, level, other, none)).abs()
+    assert told_apart.flatten(1).amax(1).min() > 1e-5
+    torch.testing.assert_close(
+        denoiser(noisy, level, one, every), denoiser(noisy, level, other, every)
+    )
+    moved = Block(one.tokens, one.box.flip(0), one.within)
+    apart = denoiser(noisy, level, one, every) - denoiser(noisy, level, moved, every)
+    assert apart.abs().flatten(1).amax(1).min() > 1e-5
+
+
+def test_only_direction_of_a_representation_is_told() -> None:
+    denoiser: Denoiser = decoder().denoiser.eval()
+    noisy, level, none = torch.randn(2, 3, 8, 8), torch.tensor([3, 700]), torch.zeros(2).bool()
+    tokens = torch.randn(2, 4, 16)
+    torch.testing.assert_close(
+        denoiser(noisy, level, block(tokens), none),
+        denoiser(noisy, level, block(50 * tokens), none),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+def test_the_prediction_is_the_predictors_for_the_context_alone() -> None:
+    objective = decoder()
+    views = torch.randn(2, 3, 16, 16)
+    context = torch.tensor([[[0, 1, 2, 3]], [[12, 13, 14, 15]]])
+    batch = Batch(views, MaskIndices(context, HIDDEN[:, None]), torch.arange(2), torch.arange(2))
+    found = objective.predicted(batch, HIDDEN)
+    seen = objective.context_encoder(views, context[:, 0])[:, None]
+    expected = objective.predictor(seen, context, HIDDEN[:, None])[:, 0, 0]
+    torch.testing.assert_close(found, expected)
+    views[:, :, 4:12] += 1  # rows 1 and 2 of the grid, which the contexts do not hold
+    torch.testing.assert_close(objective.predicted(batch, HIDDEN), expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"ema": (0.5, 1.5)}, r"objective.ema=\[0.5, 1.5\] must lie in \[0, 1\]"),
+        ({"size": 9}, "set objective.size=8"),
+        ({"widths": (8, 12)}, "must be multiples of 8"),
+    ],
+)
+def test_mistakes_are_told(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        decoder(**settings)
+
+
+@pytest.mark.parametrize("kind", ["ancestral", "ddim", "fast"])
+@pytest.mark.parametrize("predicts", ["v", "noise"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_samplers_find_the_picture_that_a_perfect_denoiser_knows(
+    kind: Any, predicts: Any, schedule: Any
+) -> None:
+    """With the exact answer for one known picture every sampler must end there."""
+    picture = torch.linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8)
+    signal = signal_shares(schedule, 1000)
+    sampler = build_sampler(kind, schedule, predicts, 1000, 20, largest=2.0)
+    pixels = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for step in sampler.timesteps:
+        kept, lost = signal[step].sqrt(), (1 - signal[step]).sqrt()
+        noise = (pixels - kept * picture) / lost
+        answer = noise if predicts == "noise" else kept * noise - lost * picture
+        pixels = sampler.step(answer, step, pixels).prev_sample
+    assert (pixels - picture).abs().max() < 0.05
