@@ -52,12 +52,12 @@ def drag(page: Any, begin: tuple[float, float], end: tuple[float, float]) -> Non
     page.mouse.up()
 
 
-def drop(page: Any, file: str) -> None:
+def drop(page: Any, file: str, where: str = "[data-drop]") -> None:
     """Drop a file that a script makes."""
     data = page.evaluate_handle(
         f"() => {{ const data = new DataTransfer(); data.items.add({file}); return data; }}"
     )
-    page.dispatch_event("[data-drop]", "drop", {"dataTransfer": data})
+    page.dispatch_event(where, "drop", {"dataTransfer": data})
 
 
 def test_the_page_opens_with_an_example_and_says_what_it_shows(visit: Visit) -> None:
@@ -108,7 +108,7 @@ def test_a_dropped_picture_is_looked_at(visit: Visit) -> None:
         f"async () => {{ {canvas}.fillRect(0, 0, 40, 40); "
         "window.drawn = new File([await canvas.convertToBlob()], 'drawn.png'); }"
     )
-    drop(page, "window.drawn")
+    drop(page, "window.drawn", where="h1")
     wait_for_status(page, "Looking")
     wait_for_status(page, "Done")
     assert images(page, "Surprise") != before
