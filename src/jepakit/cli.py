@@ -420,6 +420,10 @@ def studio(
         ),
     ] = None,
     data: Data = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option("--decoder", help="a decoder's run, of the first model"),
+    ] = None,
     host: Annotated[
         str, typer.Option("--host", help="address to answer at; others than this machine's: see it")
     ] = "127.0.0.1",
@@ -438,7 +442,8 @@ def studio(
     from jepakit.commands.studio import studio as run
 
     asked = {
-        **{"data": data, "host": host, "port": port, "open": open_it, "size": size},
+        **{"data": data, "decoder": decoder, "host": host, "port": port, "open": open_it},
+        "size": size,
         **{"precision": precision, "split": split, "values": values, "device": device},
     }
     raise typer.Exit(run(words or [], asked))

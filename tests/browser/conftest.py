@@ -63,6 +63,7 @@ def check_browser() -> None:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two runs, of grids of 6 x 6 and 4 x 4 patches, and an encoder alone."""
+    check_browser()
     folder = tmp_path_factory.mktemp("runs")
     fine = write_run(folder / "fine", data=DATA)
     coarse = write_run(folder / "coarse", data=DATA, encoder=COARSE)
@@ -74,9 +75,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def studio(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def studio(
+    models: list[Path], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Running]:
     """All three, as a user starts it; SIGTERM ends it without traces."""
-    check_browser()
     temporary = tmp_path_factory.mktemp("temporary")
     command = [sys.executable, "-m", "jepakit", "studio", *map(str, models), *SETTINGS]
     process = subprocess.Popen(
@@ -85,6 +87,7 @@ def studio(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iter
         env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "400"},
     )
     try:
+        request.getfixturevalue("browser")  # starts while the studio does
         yield Running(_address(process), temporary)
         assert list(temporary.iterdir())
         process.send_signal(signal.SIGTERM)

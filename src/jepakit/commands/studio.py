@@ -20,6 +20,7 @@ from jepakit.core.settings import Settings
 from jepakit.runs.model_inputs import ModelInputs
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.settings import SeeingSettings
+from jepakit.runs.studio.imagining import open_imagine
 from jepakit.runs.studio.opening import studio_of
 from jepakit.runs.studio.serving import address, is_local, listen, new_app, serve
 from jepakit.runs.weights import load_weights
@@ -32,6 +33,7 @@ class Asked(Settings):
     """What was typed."""
 
     data: str | None
+    decoder: str | None
     size: int | None
     precision: Literal["auto", "fp32", "bf16"]
     split: str | None
@@ -52,9 +54,11 @@ def studio(words: Sequence[str], typed: Mapping[str, Any]) -> int:
         from jepakit.runs.studio.page import mount_page  # the one that needs gradio
 
         looking = open_all(names, asked, settings)
+        decoder = asked.decoder
+        imagine = None if decoder is None else open_imagine(decoder, looking[0])
         for one in looking:
             console.print(one.loaded.report.sentence, style="dim", markup=False, soft_wrap=True)
-        app = mount_page(new_app(asked.host), studio_of(looking))
+        app = mount_page(new_app(asked.host), studio_of(looking, imagine))
         opened = listen(asked.host, asked.port)
         if not is_local(asked.host):
             console.print(

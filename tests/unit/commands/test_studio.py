@@ -19,7 +19,7 @@ from jepakit.runs.seeing.settings import SeeingSettings
 
 ASKED = Asked(
     **{"data": "scenes", "size": None, "precision": "fp32", "split": None, "values": None},
-    **{"device": "cpu", "host": "127.0.0.1", "port": None, "open": False},
+    **{"decoder": None, "device": "cpu", "host": "127.0.0.1", "port": None, "open": False},
 )
 
 

@@ -143,15 +143,16 @@ function give(file) {
   reader.readAsDataURL(file);
 }
 find("file").addEventListener("change", (event) => { give(event.target.files[0]); event.target.value = ""; });
-for (const name of ["dragenter", "dragover"]) element.addEventListener(name, (event) => {
+// Anywhere on the page: beside the field a browser would leave the page for the file.
+for (const name of ["dragenter", "dragover"]) document.body.addEventListener(name, (event) => {
   event.preventDefault();
   find("drop").classList.add("over");
 });
-for (const name of ["dragleave", "drop"]) element.addEventListener(name, (event) => {
+for (const name of ["dragleave", "drop"]) document.body.addEventListener(name, (event) => {
   event.preventDefault();
   find("drop").classList.remove("over");
 });
-element.addEventListener("drop", (event) => give(event.dataTransfer.files[0]));
+document.body.addEventListener("drop", (event) => give(event.dataTransfer.files[0]));
 element.querySelectorAll("[data-example]").forEach((button) => button.addEventListener("click", () => {
   find("status").textContent = "Looking …";
   trigger("example", { number: Number(button.dataset.example) });
