@@ -454,12 +454,15 @@ def report(
     run: Annotated[Path, typer.Argument(help="a run folder, or one of its checkpoints")],
     words: Words = None,
     out: Annotated[Path | None, typer.Option("--out", help="the page; default: in the run")] = None,
+    decoder: Annotated[
+        str | None, typer.Option("--decoder", metavar="RUN", help="draws imagined contents too")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
 ) -> None:
     """Everything about a run on one page: settings, curves and verdicts, scores, drawings."""
     from jepakit.commands.report import report as write
 
-    raise typer.Exit(write(run, words or [], out, device))
+    raise typer.Exit(write(run, words or [], out, decoder, device))
 
 
 @app.command()

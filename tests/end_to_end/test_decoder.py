@@ -66,6 +66,14 @@ def test_a_decoder_trains_resumes_and_imagines(jepa: Jepa, finished: Path, tmp_p
     assert (tmp_path / "out" / "imagine.png").stat().st_size > 1000
     assert "Imagined contents" in (tmp_path / "out" / "index.html").read_text()
 
+    told = jepa(
+        *("report", "elsewhere", "--decoder", "parted", "--out", "page.html", "num_pictures=2"),
+        *("imagine.steps=2", "imagine.samples=2", "retrieval.gallery=8", "energy.masks=4"),
+        folder=tmp_path,
+    )
+    assert told.wait() == 0, told.said
+    assert "Imagined contents" in (tmp_path / "page.html").read_text()
+
     scored = jepa(
         *("bench", "imagine", "elsewhere", "parted", "--data", "scenes", "--out", "scores.json"),
         *("imagine.pictures=4", "imagine.steps=1", "imagine.samples=1"),

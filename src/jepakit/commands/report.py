@@ -12,31 +12,38 @@ from jepakit.commands.evaluate import main_columns
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.evaluation.comparison import Comparison
 from jepakit.runs.keeping import open_source
-from jepakit.runs.report import write_report
+from jepakit.runs.report import SHOWN, write_report
+from jepakit.runs.seeing.decoder import open_decoder
 from jepakit.runs.seeing.looking import Looking
-from jepakit.runs.seeing.settings import SeeingSettings
+from jepakit.runs.seeing.settings import SeeingSettings, What
 from jepakit.runs.weights import load_weights
 from jepakit.runs.yaml_file import apply_overrides, check
 
 
-def report(run: Path, words: Sequence[str], out: Path | None, device: str) -> int:
+def report(
+    run: Path, words: Sequence[str], out: Path | None, decoder: str | None, device: str
+) -> int:
     """Write the page, and say where it is."""
     console = Console()
-    looking = looking_at_run(run, device, words)
+    looking = looking_at_run(run, device, words, decoder)
     trained = looking.loaded.trained
     scores = trained.folder.scores if trained else run
     comparison = Comparison.load(scores) if scores.is_file() else None
     if comparison is None:
         console.print(f"no scores yet: jepa evaluate {run} makes them", style="dim", markup=False)
     columns = main_columns(comparison) if comparison else []
-    command = shlex.join(["jepa", "report", str(run), *words])
+    given = ["--decoder", decoder] if decoder else []
+    what: tuple[What, ...] = (*SHOWN, "imagine") if decoder else SHOWN
+    command = shlex.join(["jepa", "report", str(run), *given, *words])
     tell = lambda line: console.print(line, style="dim")  # noqa: E731
-    page = write_report(looking, comparison, columns, command, out, tell=tell)
+    page = write_report(looking, comparison, columns, command, out, what, tell)
     console.print(f"open {page.resolve()}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def looking_at_run(run: Path, device: str = "auto", words: Sequence[str] = ()) -> Looking:
+def looking_at_run(
+    run: Path, device: str = "auto", words: Sequence[str] = (), decoder: str | None = None
+) -> Looking:
     """A run and its held-out pictures, or its own where there are none. Raises `ValueError`."""
     settings = check(SeeingSettings, apply_overrides({}, words))
     chosen = choose_device(device)
@@ -45,6 +52,6 @@ def looking_at_run(run: Path, device: str = "auto", words: Sequence[str] = ()) -
         raise ValueError(f"{run} is no run folder: jepa visualize draws other models")
     config = loaded.trained.config
     source = open_source(config.data.validation or config.data.source, config)
-    return Looking(
-        loaded, source, loaded.size, settings, chosen, choose_precision(chosen, config.precision)
-    )
+    precision = choose_precision(chosen, config.precision)
+    drawing = open_decoder(decoder, chosen, precision) if decoder else None
+    return Looking(loaded, source, loaded.size, settings, chosen, precision, drawing)
