@@ -89,14 +89,14 @@ def speed_cell(speeds: list[float] | None, usual: list[float] | None) -> str:
     return f"{median(speeds):.0f} ({ratio:.2f} x)"
 
 
-DECODER = ROOT / "results" / "see" / "decoder.json"
+DECODERS = [ROOT / "results" / "see" / f"decoder{which}.json" for which in ("", "-guidance3")]
 
 
 def decoder_table(file: Path) -> str:
     """What a decoder draws, by what it is told; columns as in the file."""
     rows: dict[str, dict[str, dict[str, float]]] = json.loads(file.read_text("utf-8"))["scores"]
     columns = list(next(iter(rows.values())))
-    lines = [f"| told | {' | '.join(c.replace('/', ', ') for c in columns)} |"]
+    lines = [f"| told ({file.name}) | {' | '.join(c.replace('/', ', ') for c in columns)} |"]
     lines.append(f"|{'---|' * (len(columns) + 1)}")
     for name, scores in rows.items():
         lines.append(f"| {name} | {' | '.join(cell(scores[c]) for c in columns)} |")
@@ -119,8 +119,7 @@ def main() -> int:
     )
     speeds = "\n\n".join(speed_table(file) for file in sorted(SPEEDS.glob("*.json")))
     pages[SPEEDS / "README.md"] = pages[ROOT / "docs/guides/feeding-the-gpu.md"] = speeds
-    if DECODER.exists():
-        pages[DECODER.with_suffix(".md")] = decoder_table(DECODER)
+    pages[DECODERS[0].with_suffix(".md")] = "\n\n".join(map(decoder_table, DECODERS))
     pages[SEEING / "README.md"] = table(SEEING, ANOMALIES)
     stale = []
     for page, content in pages.items():
