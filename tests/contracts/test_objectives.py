@@ -31,9 +31,9 @@ class Case:
     build: Callable[[], Objective]
     followers: dict[str, str]
     num_contexts: int = 1
+    own_graph: bool = True  # whether it is worth a compilation of its own
     frozen: tuple[str, ...] = ()  # networks that neither learn nor follow
     kept: str = "target_encoder"
-    own_graph: bool = True  # whether it is worth a compilation of its own
 
 
 def ijepa(**settings: Any) -> IJepa:
