@@ -137,6 +137,7 @@ def test_a_job_that_leads_no_further_ends(
     assert "ended (FAILED): step" in jepa("status", tmp_path / "run").out
 
 
+@pytest.mark.slow  # more than a minute; `make test-cluster` runs it
 def test_a_node_that_dies(
     cluster: MiniSlurm,
     submitted: Callable[[], tuple[str, Path]],
