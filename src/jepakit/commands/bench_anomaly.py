@@ -25,6 +25,8 @@ def bench_anomaly(model: str, words: Sequence[str], out: Path | None, device: st
     source = ProceduralScenes(ProceduralScenes.Settings(size=loaded.size))
     precision = choose_precision(chosen, "auto")
     looking = Looking(loaded, source, loaded.size, settings, chosen, precision)
+    number = settings.anomaly.pictures
+    console.print(f"{number} scenes of each kind (anomaly.pictures): minutes on a CPU")
     comparison = measure_anomalies(looking).comparison
     console.print(comparison.table())
     if out is not None:

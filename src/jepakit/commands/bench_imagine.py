@@ -46,6 +46,8 @@ def bench_imagine(
         source = list(open_given(data, channels).values())[-1]
     looking = Looking(loaded, source, size, settings, chosen, precision, opened)
     untrained = untrained_trio(looking)
+    number = settings.imagine.pictures
+    console.print(f"{number} pictures (imagine.pictures), samples of {decoder}: minutes on a CPU")
     if data is None:
         comparison = judge_scenes(opened, untrained, settings.imagine)
         console.print(comparison.table())

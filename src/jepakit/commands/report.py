@@ -13,7 +13,7 @@ from jepakit.core.devices import choose_device, choose_precision
 from jepakit.evaluation.comparison import Comparison
 from jepakit.runs.keeping import open_source
 from jepakit.runs.report import SHOWN, write_report
-from jepakit.runs.seeing.decoder import open_decoder
+from jepakit.runs.seeing.decoder import check_same_model, open_decoder
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.settings import SeeingSettings, What
 from jepakit.runs.weights import load_weights
@@ -54,4 +54,6 @@ def looking_at_run(
     source = open_source(config.data.validation or config.data.source, config)
     precision = choose_precision(chosen, config.precision)
     drawing = open_decoder(decoder, chosen, precision) if decoder else None
+    if drawing is not None:
+        check_same_model(drawing, loaded)
     return Looking(loaded, source, loaded.size, settings, chosen, precision, drawing)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from jepakit.core.devices import choose_device, choose_precision
-from jepakit.core.files import told_if_full
+from jepakit.core.files import made_in, told_if_full
 from jepakit.core.settings import Settings
 from jepakit.data.sources import Source
 from jepakit.data.sources.guess import short_name
@@ -49,8 +49,11 @@ def visualize(typed: Mapping[str, Any], words: Sequence[str]) -> int:
     settings = check(SeeingSettings, apply_overrides({}, words))
     loaded, looking = open_looking(asked, settings)
     console.print(loaded.report.sentence, style="dim", markup=False, soft_wrap=True)
-    shown, missing = show(looking, what, lambda line: console.print(line, style="dim"))
     folder = asked.out or folder_for(loaded)
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: name a folder after --out")
+    made_in(folder.parent)  # told before minutes of drawing
+    shown, missing = show(looking, what, lambda line: console.print(line, style="dim"))
     with told_if_full(folder):
         page = write_shown(shown, missing, loaded.name, _command(asked, words), folder)
     console.print(f"open {page.resolve()}", markup=False, highlight=False, soft_wrap=True)

@@ -60,12 +60,13 @@ def write_report(
     sections += [section for part in shown.values() for section in part.sections]
     if curves:
         sections.append(_curves(curves))
-    sections.append(Code(command, heading="How to do this again"))
+    again = f"jepa pretrain {folder.path / 'config.yaml'} folder=runs/again\n{command}"
+    sections.append(Code(again, heading="How to do this again"))
     sections.append(Code(to_yaml(config), heading="All settings"))
     path = page or folder.page
     write_page(
         path,
-        title=f"jepakit: {config.folder.name}",
+        title=f"jepakit: {folder.path.resolve().name}",
         sections=sections,
         lead="An encoder that learned from pictures alone, by predicting the representations of "
         "hidden blocks from the visible rest.",
@@ -150,7 +151,7 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
     size = encoder.settings.resolved()
     millions = sum(p.numel() for p in encoder.parameters()) / 1e6
     facts = [
-        ("pictures drawn from", f"{len(looking.source):,}"),
+        ("pictures on this page from", f"{len(looking.source):,} held out"),
         ("views", f"{config.data.view.size[0]} x {config.data.view.size[1]} pixels"),
         (
             "encoder",

@@ -55,7 +55,11 @@ def _loss(curves: Mapping[str, Curve]) -> Verdict | None:
 def _rank(last: Mapping[str, float], width: int) -> Verdict | None:
     rank = last.get("collapse/rankme")
     if rank is None:
-        return None
+        return Verdict(
+            False,
+            "The rank of the features was not measured (monitors.collapse.every), so a collapse "
+            "would not be seen here.",
+        )
     good = rank >= max(4.0, 0.1 * width)
     words = (
         f"The features use about {rank:.0f} of their {width} dimensions (RankMe); fewer than a "

@@ -84,6 +84,9 @@ img{border-radius:.4rem}
 .columns{display:grid;grid-auto-flow:column;grid-auto-columns:1fr;gap:.4rem;
  margin:0 0 .45rem;max-width:var(--natural);color:var(--quiet);font-size:.8rem;line-height:1.3}
 .gallery .columns{max-width:none}
+.columns span{min-width:0;overflow-wrap:anywhere}
+.wide{overflow-x:auto}
+.wide>div{min-width:60rem}
 .scroll{overflow-x:auto;position:relative}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 .tabular{padding:0;overflow:hidden}

@@ -52,6 +52,7 @@ class Picture(Section):
     """A picture (uint8 array) or drawing (inline SVG, which must be our own: it is not escaped).
 
     `alt` says in words what it shows. `columns` names parts of equal width, from left to right.
+    One that is `wide` is scrolled on a narrow page, not shrunk.
     """
 
     image: UInt8[np.ndarray, "H W 3"] | str
@@ -60,6 +61,7 @@ class Picture(Section):
     heading: str = ""
     columns: tuple[str, ...] = ()
     quick: bool = False  # encoded in a moment, for a page that somebody waits for
+    wide: bool = False
 
     def __post_init__(self) -> None:
         if not self.alt.strip():
@@ -88,6 +90,9 @@ class Picture(Section):
                 f'<img src="{data_address(self.image, self.quick)}" alt="{escape(self.alt)}" '
                 f'width="{natural}" height="{height}">'
             )
+        if self.wide:
+            region = f'class="wide" role="region" tabindex="0" aria-label="{escape(self.alt)}"'
+            columns, shown = "", f"<div {region}><div>{columns}{shown}</div></div>"
         style = f'style="--natural:{natural}px"'
         return f'<figure class="{kind}" {style}>{columns}{shown}{caption}</figure>\n'
 

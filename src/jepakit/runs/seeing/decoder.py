@@ -45,7 +45,7 @@ def open_decoder(name: str, device: torch.device, precision: Precision) -> Decod
     if not isinstance(objective, PixelDecoder):
         raise ValueError(
             f"{name} is no decoder: train one with `jepa pretrain configs/decoder/scenes_cpu.yaml "
-            f"objective.model={name}` and name its run"
+            "objective.model=MODEL`, MODEL being what is looked at, and name its run"
         )
     return Decoder(name, objective, loaded, device, precision)
 

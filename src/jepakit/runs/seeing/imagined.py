@@ -56,7 +56,12 @@ def show_imagine(looking: Looking) -> Shown:
         for view, contents in zip(looking.pictures, samples, strict=True)
     ]
     pictures = tuple(
-        Picture(strip, f"picture {n}: {', '.join(filter(None, columns))}", columns=tuple(columns))
+        Picture(
+            strip,
+            f"picture {n}: {', '.join(filter(None, columns))}",
+            columns=tuple(columns),
+            wide=True,
+        )
         for n, strip in enumerate(strips, 1)
     )
     gallery = Gallery(
@@ -68,6 +73,11 @@ def show_imagine(looking: Looking) -> Shown:
 def box_on(looking: Looking) -> Box:
     """The box of the settings in pixels, in the middle unless told otherwise. `ValueError`."""
     settings, grid = looking.settings.imagine, looking.grid
+    if settings.block is not None and settings.block >= min(grid):
+        raise ValueError(
+            f"imagine.block={settings.block} does not fit into a grid of {grid[0]} x {grid[1]} "
+            f"patches with something to be seen around it: choose at most {min(grid) - 1}"
+        )
     sides = block_sides(grid, settings.block)
     middle = tuple((n - side) // 2 for n, side in zip(grid, sides, strict=True))
     row, column = settings.corner or middle

@@ -53,7 +53,8 @@ def show(
             shown[part] = PARTS[part](looking)
         except NotDrawn as reason:
             missing.append(f"{part}: {reason}")
-            tell(f"not drawn: {missing[-1]}")
+            if len(what) > 1:
+                tell(f"not drawn: {missing[-1]}")
     if not shown:
         raise ValueError("; ".join(missing))
     return shown, missing
