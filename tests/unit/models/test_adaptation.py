@@ -29,7 +29,7 @@ def test_a_grey_picture_gives_the_same_tokens_in_any_number_of_channels(
     adapted = adapt_channels(weight, num_channels)
     assert adapted.shape == (8, num_channels, 4, 6)
     after = tokens(grey.expand(-1, num_channels, -1, -1), adapted)
-    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
 
 
 def test_channels_that_stay_keep_their_directions() -> None:

@@ -137,7 +137,7 @@ def test_a_kind_that_is_left_out_is_the_default() -> None:
             "masking.kind='multiblok' is unknown: did you mean 'multiblock'? choose one of multibl",
         ),
         ({"data": {"validation": {"size": 32}}}, "data.validation.kind is missing: choose one of"),
-        ({"objective": {"kind": "mae"}}, "objective.kind='mae' is not possible: choose 'ijepa'"),
+        ({"objective": {"kind": "mae"}}, "objective.kind='mae' is unknown: choose one of ijepa"),
         # wrong types and ranges
         ({"batch": {"size": 0}}, "batch.size=0 is not possible: it should be greater than or "),
         ({"batch": {"size": "many"}}, "batch.size='many' is not possible: write a whole number"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -47,7 +48,12 @@ def answered(scope: dict[str, Any]) -> int:
     async def receive() -> Any:
         return {"type": "http.request"}
 
-    asyncio.run(serving.Gate(inner)(scope, receive, send))
+    # In a thread of its own: a browser's tests leave a loop running in this one.
+    answering = threading.Thread(
+        target=lambda: asyncio.run(serving.Gate(inner)(scope, receive, send))
+    )
+    answering.start()
+    answering.join()
     return statuses[0]
 
 
