@@ -48,6 +48,8 @@ Devices = Annotated[
     list[str] | None,
     typer.Option("--devices", help="one process per device: cpu, cuda:0, 1, mps; repeatable"),
 ]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")]
+Partial = Annotated[bool, typer.Option("--partial", help="accept missing or unknown tensors")]
 
 
 @app.callback(invoke_without_command=True)
@@ -262,9 +264,7 @@ def export(
     revision: Annotated[
         str | None, typer.Option("--revision", help="of a model on the Hub")
     ] = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="accept missing or unknown tensors")
-    ] = False,
+    partial: Partial = False,
 ) -> None:
     """Write weights for other libraries; they are read again and compared before it is done."""
     from jepakit.commands.export import export_named as run
@@ -299,7 +299,6 @@ Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16"
 SeenSize = Annotated[
     int | None, typer.Option("--size", help="of what is seen, in pixels; else the training's")
 ]
-Partial = Annotated[bool, typer.Option("--partial", help="accept missing or unknown tensors")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="pictures encoded at once", min=1)]
 Loaders = Annotated[
     int | None, typer.Option("--workers", help="processes that load pictures; else one per core")
@@ -337,7 +336,7 @@ def features(
         **{"model": model, "data": data, "out": out, "layers": layers, "pool": pool, "half": half},
         **{"size": size, "branch": branch, "precision": precision, "split": split},
         **{"values": values, "batch_size": batch_size, "num_workers": num_workers},
-        **{"partial": partial},
+        "partial": partial,
     }
     raise typer.Exit(run(asked, devices or []))
 
@@ -361,7 +360,7 @@ def search(
     values: Values = None,
     batch_size: BatchSize = 256,
     num_workers: Loaders = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Find the pictures that are nearest to a query; features are made once and kept."""
     from jepakit.commands.search import search as run
@@ -397,7 +396,7 @@ def visualize(
     precision: Precision = "auto",
     split: Split = None,
     values: Values = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Draw what a model sees, holds and expects: PNG files and one page."""
     from jepakit.commands.visualize import visualize as run
@@ -436,7 +435,7 @@ def studio(
     precision: Precision = "auto",
     split: Split = None,
     values: Values = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Hide a box of a picture on a local page, and see what models expect there."""
     from jepakit.commands.studio import studio as run
@@ -457,7 +456,7 @@ def report(
     decoder: Annotated[
         str | None, typer.Option("--decoder", metavar="RUN", help="draws imagined contents too")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Everything about a run on one page: settings, curves and verdicts, scores, drawings."""
     from jepakit.commands.report import report as write
@@ -660,7 +659,7 @@ def bench_anomaly(
     model: ModelName,
     words: Words = None,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the table")] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Whether energy finds anomalies planted in scenes: AUROC beside three controls."""
     from jepakit.commands.bench_anomaly import bench_anomaly as run
@@ -677,7 +676,7 @@ def bench_imagine(
         str | None, typer.Option("--data", metavar="PICTURES", help="photographs instead of scenes")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the table")] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, mps")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Whether a decoder draws what was hidden in scenes, beside three controls."""
     from jepakit.commands.bench_imagine import bench_imagine as run

@@ -77,11 +77,11 @@ def write_report(
 
 def _health(trained: Trained, curves: dict[str, Curve]) -> list[Section]:
     width = trained.objective.kept_encoder().width
-    found = verdicts(curves, width)
-    if not found:
+    if not curves:
         words = "This run has no metrics.csv, so nothing can be said about its health."
         return [Text(words, heading="Is it healthy?", tone="warning")]
     sections: list[Section] = []
+    found = verdicts(curves, width)
     for good in (False, True):
         words = "\n\n".join(verdict.words for verdict in found if verdict.good == good)
         if words:

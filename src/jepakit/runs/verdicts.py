@@ -52,7 +52,7 @@ def _loss(curves: Mapping[str, Curve]) -> Verdict | None:
     return Verdict(True, words)
 
 
-def _rank(last: Mapping[str, float], width: int) -> Verdict | None:
+def _rank(last: Mapping[str, float], width: int) -> Verdict:
     rank = last.get("collapse/rankme")
     if rank is None:
         return Verdict(

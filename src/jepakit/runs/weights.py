@@ -32,6 +32,7 @@ from jepakit.runs.trained import REFERENCE_PARAMS, Trained, open_trained
 from jepakit.runs.yaml_file import read_yaml
 
 TIMM, META = "timm:", "meta:"
+_KINDS = "a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL"
 _NUM_SHOWN = 5  # names of tensors in a sentence
 
 
@@ -50,6 +51,8 @@ def load_weights(
     safetensors file. Where only the context encoder is there, it is given, and the report says so.
     With `partial`, tensors may be missing (they are then random) or left over.
     """
+    if not name:
+        raise ValueError(f"the name of a model is empty: give {_KINDS}")
     if branch not in get_args(Branch):
         raise ValueError(f"branch={branch!r} is unknown: {meant(branch, get_args(Branch))}")
     loaded = _opened(name, device, branch, revision, partial)
@@ -66,7 +69,7 @@ def _opened(
     in_checkpoint = path.parent.parent.name == "checkpoints"
     if path.suffix == ".safetensors" and in_checkpoint:  # one file of a checkpoint of ours
         path = path.parent
-    if name and not name.startswith(HUB) and _is_run(path):
+    if not name.startswith(HUB) and _is_run(path):
         return _from_trained(name, open_trained(path, device), branch)
     weights, source = _read(name, path, revision)
     if weights is None:  # a network of timm that is not built like ours
@@ -109,7 +112,7 @@ def _described(path: Path) -> bool:
 def _read(name: str, path: Path, revision: str | None) -> tuple[Weights | None, Path]:
     if name.startswith(HUB):
         path = fetch(name.removeprefix(HUB), revision)
-    elif not name or not path.exists():
+    elif not path.exists():
         raise ValueError(_nothing_there(name, path))
     elif path.name == "model.safetensors" and (path.parent / "config.json").is_file():
         path = path.parent
@@ -123,12 +126,9 @@ def _read(name: str, path: Path, revision: str | None) -> tuple[Weights | None, 
 
 
 def _nothing_there(name: str, path: Path) -> str:
-    kinds = "a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL"
-    if not name:
-        return f"the name of a model is empty: give {kinds}"
     if is_hub_name(name) and not path.parent.exists():
-        return f"there is no {path}: give {kinds} (did you mean hf:{name}?)"
-    return f"there is no {path}: give {kinds}"
+        return f"there is no {path}: give {_KINDS} (did you mean hf:{name}?)"
+    return f"there is no {path}: give {_KINDS}"
 
 
 def _chosen(

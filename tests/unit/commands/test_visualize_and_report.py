@@ -139,6 +139,25 @@ def test_a_report_says_how_the_run_went() -> None:
     assert "90 images/s" in page
 
 
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [
+        (None, "This run has no metrics.csv"),
+        ("1,0,loss,0.5", "The rank of the features was not measured"),
+    ],
+)
+def test_a_report_says_what_was_not_measured(metrics: str | None, told: str) -> None:
+    path = Path("runs/my-run/metrics.csv")
+    path.unlink(missing_ok=True)
+    if metrics is not None:
+        path.write_text(f"step,epoch,name,value\n{metrics}\n")
+    _look_at_scenes()
+    assert run(f"report runs/my-run --device cpu {FEW}") == 0
+    page = " ".join(Path("runs/my-run/report.html").read_text().split())
+    assert told in page
+    assert ("was not measured" in page) == (metrics is not None)
+
+
 def _look_at_scenes() -> None:
     from jepakit.runs.yaml_file import as_yaml, read_yaml
 

@@ -43,7 +43,8 @@ def hidden_objects(
     height, width = source.settings.size
     cell = (height // grid[0], width // grid[1])
     for index in range(len(source)):
-        seen = visible_objects(source.scene(index), (height, width))[::2, ::2]
+        scene = source.scene(index)
+        seen = visible_objects(scene, (height, width))[::2, ::2]
         number = source.settings.first + index
         places = [(y, x) for y in range(grid[0] - side + 1) for x in range(grid[1] - side + 1)]
         generator(source.settings.seed, f"hidden {how}", number).shuffle(places)
@@ -52,7 +53,7 @@ def hidden_objects(
             if (found := _object_in(seen, box, HIDDEN[how])) is None:
                 continue
             which, centre = found
-            thing = source.scene(index).objects[which]
+            thing = scene.objects[which]
             shape, colour = SHAPES.index(thing.shape), COLOURS.index(thing.colour)
             yield HiddenObject(source.sample(index).picture, box, shape, colour, centre)
             break

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from jepakit.data.sources.source import Box
 from jepakit.models.denoiser import place_of
+from jepakit.models.positions import Grid
 from jepakit.runs.prediction import patches_in
 from jepakit.runs.seeing.decoder import Decoder
-from jepakit.runs.seeing.energy import Trio
+from jepakit.runs.seeing.energy import Trio, block_sides
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.sampling import Rows, boxes_of, sample
 
@@ -56,6 +57,16 @@ def imagine(
     size = (boxes[0][2], boxes[0][3])
     found = boxes_of(decoder, torch.cat(drawn), rows.box, size, decoder.loaded.size)
     return found.unflatten(0, (len(boxes), len(seeds)))
+
+
+def box_sides(grid: Grid, settings: ImagineSettings) -> tuple[int, int]:
+    """Rows and columns of a box. `ValueError` where nothing would be seen around it."""
+    if settings.block is not None and settings.block >= min(grid):
+        raise ValueError(
+            f"imagine.block={settings.block} does not fit into a grid of {grid[0]} x {grid[1]} "
+            f"patches with something to be seen around it: choose at most {min(grid) - 1}"
+        )
+    return block_sides(grid, settings.block)
 
 
 def pasted(

@@ -18,9 +18,9 @@ from jepakit.evaluation.judgement import Judgement
 from jepakit.models.tokens import take_tokens
 from jepakit.runs.prediction import patches_in
 from jepakit.runs.seeing.decoder import Decoder
-from jepakit.runs.seeing.energy import Trio, block_sides
+from jepakit.runs.seeing.energy import Trio
 from jepakit.runs.seeing.hidden_objects import HIDDEN, HiddenObject, How, hidden_objects
-from jepakit.runs.seeing.imagine import Told, imagine, pasted
+from jepakit.runs.seeing.imagine import Told, box_sides, imagine, pasted
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.judge import Answers, Judge, cut_outs, train_judge
 
@@ -58,7 +58,7 @@ def judge_scenes(
     """
     trio = decoder.trio
     grid = trio.target_encoder.rows_and_columns(*decoder.loaded.size)
-    side = block_sides(grid, settings.block)[0]
+    side = box_sides(grid, settings)[0]
     learned = _scenes(decoder, _LEARNED_ON, learned_on)
     judge = train_judge([o for how in HIDDEN for o in hidden_objects(learned, grid, side, how)])
     tested = _scenes(decoder, _JUDGED_ON, 4 * settings.pictures)

@@ -9,8 +9,7 @@ from torch import Tensor
 from jepakit.data.sources.source import Box
 from jepakit.runs.prediction import patches_in
 from jepakit.runs.seeing.decoder import check_same_model
-from jepakit.runs.seeing.energy import block_sides
-from jepakit.runs.seeing.imagine import imagine, pasted
+from jepakit.runs.seeing.imagine import box_sides, imagine, pasted
 from jepakit.runs.seeing.imagine_scores import rows_of
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.looking import Looking, NotDrawn, Shown
@@ -73,12 +72,7 @@ def show_imagine(looking: Looking) -> Shown:
 def box_on(looking: Looking) -> Box:
     """The box of the settings in pixels, in the middle unless told otherwise. `ValueError`."""
     settings, grid = looking.settings.imagine, looking.grid
-    if settings.block is not None and settings.block >= min(grid):
-        raise ValueError(
-            f"imagine.block={settings.block} does not fit into a grid of {grid[0]} x {grid[1]} "
-            f"patches with something to be seen around it: choose at most {min(grid) - 1}"
-        )
-    sides = block_sides(grid, settings.block)
+    sides = box_sides(grid, settings)
     middle = tuple((n - side) // 2 for n, side in zip(grid, sides, strict=True))
     row, column = settings.corner or middle
     height, width = (n // cells for n, cells in zip(looking.size, grid, strict=True))

@@ -21,7 +21,7 @@ from jepakit.runs.frozen import with_frozen
 from jepakit.runs.networks import build_networks
 from jepakit.runs.seeing.decoder import Decoder, check_same_model, open_decoder
 from jepakit.runs.seeing.hidden_objects import HIDDEN, hidden_objects
-from jepakit.runs.seeing.imagine import imagine, pasted
+from jepakit.runs.seeing.imagine import box_sides, imagine, pasted
 from jepakit.runs.seeing.imagine_scores import distances, frechet, judge_scenes
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.judge import Answers, cut_outs, train_judge
@@ -127,6 +127,14 @@ def test_content_is_pasted_into_its_box() -> None:
 def test_mistakes_with_boxes_are_told(decoder: Decoder, boxes: list[Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         imagine(decoder.trio, decoder, views(), boxes, [1])
+
+
+def test_a_box_that_hides_everything_is_refused_before_anything_is_drawn(decoder: Decoder) -> None:
+    with pytest.raises(ValueError, match=r"imagine.block=4 does not fit into a grid of 4 x 4"):
+        box_sides((4, 4), ImagineSettings(block=4))
+    with pytest.raises(ValueError, match="choose at most 3"):
+        judge_scenes(decoder, decoder.trio, ImagineSettings(block=9))
+    assert box_sides((4, 4), ImagineSettings(block=3)) == (3, 3)
 
 
 def test_other_sizes_and_other_models_are_told(decoder: Decoder, model: str) -> None:
