@@ -4,6 +4,9 @@ BIN := .venv/bin
 
 CLUSTER := JEPAKIT_CLUSTER=required
 BROWSER := JEPAKIT_BROWSER=required
+# A process per core. What shares fixtures stays together, see tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest -q
+PARALLEL := -n logical --maxprocesses=8 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help demo test test-all test-cluster test-browser check format bench tree lock clean
 
@@ -21,18 +24,18 @@ demo: .venv/ready   ## pretrain on built-in scenes, evaluate, write a page: minu
 	$(BIN)/jepa demo
 
 test: .venv/ready   ## the tests
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(PYTEST) $(PARALLEL) -m "not slow and not gpu"
 
 test-all: .venv/ready   ## the slow tests too: kills and resumes a run 20 times
-	$(BIN)/python -m pytest -q
+	$(PYTEST) $(PARALLEL)
 
 test-cluster: .venv/ready   ## on a two-node SLURM on this machine (installs it: Debian, root): minutes
 	sh scripts/install_slurm.sh
-	$(CLUSTER) $(BIN)/python -m pytest -q tests/cluster
+	$(CLUSTER) $(PYTEST) tests/cluster
 
 test-browser: .venv/ready   ## the studio in a headless Chromium (installs it: Debian, root): a minute
 	sh scripts/install_browser.sh
-	$(BROWSER) $(BIN)/python -m pytest -q tests/browser
+	$(BROWSER) $(PYTEST) tests/browser
 
 check: .venv/ready  ## style, types, and the README's tree
 	$(BIN)/ruff check .
