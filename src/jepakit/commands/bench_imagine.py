@@ -15,7 +15,7 @@ from jepakit.core.files import write_text
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.runs.given_pictures import open_given
 from jepakit.runs.seeing.decoder import check_same_model, open_decoder
-from jepakit.runs.seeing.imagine_scores import distances, judge_scenes
+from jepakit.runs.seeing.imagine_scores import distances, foreign_rows, judge_scenes
 from jepakit.runs.seeing.imagined import box_on
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.settings import SeeingSettings
@@ -57,6 +57,8 @@ def bench_imagine(
         found = distances(opened, untrained, views, box_on(looking), settings.imagine)
         console.print(_table(found, len(views)))
         text = json.dumps({"num_pictures": len(views), "distances": found}, indent=2)
+    if foreign := foreign_rows(opened):
+        console.print(foreign, highlight=False)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text + "\n")

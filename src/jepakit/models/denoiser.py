@@ -21,6 +21,7 @@ class Block:
     """What a decoder is told of one hidden block per picture; see `place_of`."""
 
     tokens: Float[Tensor, "B L D"]
+    voice: Int[Tensor, " B"]  # which of the denoiser's voices the tokens come from
     box: Float[Tensor, "B 4"]
     within: Float[Tensor, "B L 2"]
 
@@ -37,18 +38,20 @@ class Denoiser(nn.Module):
         num_blocks: int,
         tokens_are_seen: bool,
         whole_view: bool,
+        num_voices: int = 1,
     ) -> None:
         super().__init__()
+        self.num_voices = num_voices
         self.tokens_are_seen, self.whole_view = tokens_are_seen, whole_view
         token_width = widths[-1] if tokens_are_seen else None
         self.unet, embedding = build_unet(
             num_channels + 1, num_channels, size, widths, num_blocks, token_width
         )
-        self.pooled = nn.Linear(width, embedding)
+        self.pooled = nn.Linear(width, num_voices * embedding)
         self.place = nn.Linear(8 * _NUM_WAVES, embedding)
         self.nothing = nn.Parameter(torch.zeros(embedding))
         if token_width is not None:
-            self.token = nn.Linear(width, token_width)
+            self.token = nn.Linear(width, num_voices * token_width)
             self.within = nn.Linear(4 * _NUM_WAVES, token_width)
             self.no_token = nn.Parameter(torch.zeros(token_width))
 
@@ -62,18 +65,28 @@ class Denoiser(nn.Module):
         """The estimate. Where `dropped`, the representation is not told, the place always is.
 
         The condition is normalised over its width, so that only its direction is told and weak
-        representations (of untrained networks) speak as loudly as others.
+        representations (of untrained networks) speak as loudly as others. Every voice has a linear
+        map of its own: no two kinds of representation share a space.
         """
-        pooled = self.pooled(_normed(block.tokens.mean(dim=1)))
+        pooled = self._of_voice(self.pooled(_normed(block.tokens.mean(dim=1))), block.voice)
         told = torch.where(dropped[:, None], self.nothing, pooled) + self.place(waves(block.box))
         inside = self._inside(noisy, block.box)
         inputs = torch.cat([noisy, inside], dim=1)
         if not self.tokens_are_seen:
             return self.unet(inputs, level, class_labels=told, return_dict=False)[0]
-        token = self.token(_normed(block.tokens))
+        token = self._of_voice(self.token(_normed(block.tokens)), block.voice)
         seen = torch.where(dropped[:, None, None], self.no_token, token)
         seen = seen + self.within(waves(block.within))
         return self.unet(inputs, level, seen, class_labels=told, return_dict=False)[0]
+
+    def _of_voice(
+        self, values: Float[Tensor, "B *L F"], voice: Int[Tensor, " B"]
+    ) -> Float[Tensor, "B *L G"]:
+        """The part of the last dimension that belongs to each picture's voice."""
+        if self.num_voices == 1:
+            return values
+        parts = values.unflatten(-1, (self.num_voices, -1)).movedim(-2, 1)  # B voices *L G
+        return parts[torch.arange(len(voice), device=voice.device), voice]
 
     def _inside(self, noisy: Tensor, box: Float[Tensor, "B 4"]) -> Float[Tensor, "B 1 S S"]:
         """1 where a decoded pixel lies in the box."""

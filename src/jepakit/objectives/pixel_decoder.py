@@ -2,7 +2,8 @@
 
 Encoders and predictor stay as they were trained. A UNet learns to remove noise from the pixels of a
 hidden block, told only what the predictor expects there and where the block lies. What all samples
-of one block share is what the prediction holds.
+of one block share is what the prediction holds. To be compared with other representations it has
+to know these as well: `told` names what it learns from.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from jepakit.models.denoiser import Block, Denoiser, cut_out, place_of
 from jepakit.models.diffusion import Predicts, Schedule, signal_shares
 from jepakit.models.encoder import Encoder
 from jepakit.models.predictor import Predictor
+from jepakit.models.tokens import take_tokens
 from jepakit.objectives.objective import Objective, StepOutput
+
+Heard = Literal["predicted", "target", "untrained"]
 
 
 class PixelDecoder(Objective):
@@ -40,6 +44,12 @@ class PixelDecoder(Objective):
         )
         condition: Literal["pooled", "tokens"] = Field(
             "pooled", description="average of the block's tokens (paper), or all of them (finer)"
+        )
+        told: tuple[Heard, ...] = Field(
+            ("predicted",),
+            min_length=1,
+            description="what it learns to draw from, by turns: the prediction (paper); beside it "
+            "the true representation (target) and what untrained networks predict, for controls",
         )
         decodes: Literal["block", "view"] = Field(
             "block", description="the pixels of the block alone, or the whole view around it"
@@ -64,6 +74,9 @@ class PixelDecoder(Objective):
         self.context_encoder = encoder.requires_grad_(False)
         self.predictor = predictor.requires_grad_(False)
         self.target_encoder = copy.deepcopy(encoder)
+        if "untrained" in settings.told:  # these are random yet: weights are loaded later
+            self.untrained_encoder = copy.deepcopy(encoder)
+            self.untrained_predictor = copy.deepcopy(predictor)
         self.denoiser = Denoiser(
             encoder.num_channels,
             encoder.width,
@@ -72,6 +85,7 @@ class PixelDecoder(Objective):
             settings.num_blocks,
             tokens_are_seen=settings.condition == "tokens",
             whole_view=settings.decodes == "view",
+            num_voices=len(settings.told),
         )
         self.average = copy.deepcopy(self.denoiser).requires_grad_(False)
         self.register_buffer(
@@ -83,11 +97,11 @@ class PixelDecoder(Objective):
     def forward(self, batch: Batch) -> StepOutput:
         """Mean squared error of the denoiser on one hidden block of every picture."""
         draw = torch.randint(2**31, (), device=batch.views.device)
-        chosen, level, dropped = self._draw(draw, batch)
+        chosen, voice, level, dropped = self._draw(draw, batch)
         rows = torch.arange(len(chosen), device=chosen.device)
         hidden = batch.masks.targets[rows, chosen]  # B L
         grid = self.context_encoder.patch_embed.grid(*batch.views.shape[-2:])
-        block = Block(self.predicted(batch, hidden), *place_of(hidden, grid))
+        block = Block(self.heard(batch, hidden, voice), voice, *place_of(hidden, grid))
         clean = self.region(batch.views, block.box)
         noise = normals(draw + 1, batch.indices, tuple(clean.shape[1:]))
         kept, lost = self._shares(level)
@@ -104,13 +118,14 @@ class PixelDecoder(Objective):
 
     def _draw(
         self, draw: Tensor, batch: Batch
-    ) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"], Bool[Tensor, " B"]]:
-        """For each picture a target block, a noise level, and whether it goes unconditioned."""
-        numbers = uniforms(draw, batch.indices, 3)
+    ) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"], Int[Tensor, " B"], Bool[Tensor, " B"]]:
+        """For each picture a target block, who tells of it, a noise level, and whether nobody."""
+        numbers = uniforms(draw, batch.indices, 4)
         num_blocks = batch.masks.targets.shape[1]
         chosen = (numbers[:, 0] * num_blocks).long()
         level = (numbers[:, 1] * self.settings.num_steps).long()
-        return chosen, level, numbers[:, 2] < self.settings.drop
+        voice = (numbers[:, 3] * len(self.settings.told)).long()
+        return chosen, voice, level, numbers[:, 2] < self.settings.drop
 
     def _shares(self, level: Int[Tensor, " B"]) -> tuple[Tensor, Tensor]:
         """Factors of picture and noise, B 1 1 1."""
@@ -118,12 +133,31 @@ class PixelDecoder(Objective):
         return signal.sqrt(), (1 - signal).sqrt()
 
     @torch.no_grad()
-    def predicted(self, batch: Batch, hidden: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        """What the predictor expects in one block of each picture, from the first context."""
-        grid = self.context_encoder.patch_embed.grid(*batch.views.shape[-2:])
+    def heard(
+        self, batch: Batch, hidden: Int[Tensor, "B L"], voice: Int[Tensor, " B"]
+    ) -> Float[Tensor, "B L D"]:
+        """What is told of one block of each picture, by the voice (a place in `told`) it has."""
+        if len(self.settings.told) == 1:
+            return self.told_by(self.settings.told[0], batch, hidden)
+        every = torch.stack([self.told_by(v, batch, hidden) for v in self.settings.told], dim=1)
+        return every[torch.arange(len(voice), device=voice.device), voice]
+
+    @torch.no_grad()
+    def told_by(
+        self, source: Heard, batch: Batch, hidden: Int[Tensor, "B L"]
+    ) -> Float[Tensor, "B L D"]:
+        """The block's tokens, as predicted from the first context, or as they truly are."""
+        if source == "target":
+            tokens = take_tokens(self.target_encoder(batch.views), hidden).float()
+            return F.layer_norm(tokens, tokens.shape[-1:])
+        if source == "untrained":
+            encoder, predictor = self.untrained_encoder, self.untrained_predictor
+        else:
+            encoder, predictor = self.context_encoder, self.predictor
+        grid = encoder.patch_embed.grid(*batch.views.shape[-2:])
         seen = batch.masks.context[:, :1]
-        visible = self.context_encoder(batch.views, seen[:, 0])[:, None]
-        return self.predictor(visible, seen, hidden[:, None], grid)[:, 0, 0].float()
+        visible = encoder(batch.views, seen[:, 0])[:, None]
+        return predictor(visible, seen, hidden[:, None], grid)[:, 0, 0].float()
 
     def region(
         self, views: Float[Tensor, "B C H W"], box: Float[Tensor, "B 4"]
@@ -148,6 +182,8 @@ def _mean_where(values: Float[Tensor, " B"], weight: Float[Tensor, " B"]) -> Ten
 
 
 def _check(settings: PixelDecoder.Settings) -> None:
+    if len(set(settings.told)) < len(settings.told):
+        raise ValueError(f"objective.told={list(settings.told)} names one twice: name each once")
     if not 0 <= min(settings.ema) <= max(settings.ema) <= 1:
         raise ValueError(f"objective.ema={list(settings.ema)} must lie in [0, 1]")
     halvings = 2 ** (len(settings.widths) - 1)

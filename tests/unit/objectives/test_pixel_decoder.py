@@ -27,7 +27,7 @@ def decoder(**settings: Any) -> PixelDecoder:
 
 def block(tokens: torch.Tensor | None = None) -> Block:
     given = torch.randn(2, 4, 16) if tokens is None else tokens
-    return Block(given, *place_of(HIDDEN, (4, 4)))
+    return Block(given, torch.zeros(2, dtype=torch.long), *place_of(HIDDEN, (4, 4)))
 
 
 def test_the_place_is_the_box_around_the_tokens() -> None:
@@ -57,7 +57,7 @@ def test_what_is_dropped_is_not_told_and_the_place_is(condition: str, decodes: s
     torch.testing.assert_close(
         denoiser(noisy, level, one, every), denoiser(noisy, level, other, every)
     )
-    moved = Block(one.tokens, one.box.flip(0), one.within)
+    moved = Block(one.tokens, one.voice, one.box.flip(0), one.within)
     apart = denoiser(noisy, level, one, every) - denoiser(noisy, level, moved, every)
     assert apart.abs().flatten(1).amax(1).min() > 1e-5
 
@@ -77,20 +77,76 @@ def test_only_direction_of_a_representation_is_told() -> None:
 def test_the_prediction_is_the_predictors_for_the_context_alone() -> None:
     objective = decoder()
     views = torch.randn(2, 3, 16, 16)
-    context = torch.tensor([[[0, 1, 2, 3]], [[12, 13, 14, 15]]])
-    batch = Batch(views, MaskIndices(context, HIDDEN[:, None]), torch.arange(2), torch.arange(2))
-    found = objective.predicted(batch, HIDDEN)
+    batch = batch_of(views)
+    context = batch.masks.context
+    found = objective.told_by("predicted", batch, HIDDEN)
     seen = objective.context_encoder(views, context[:, 0])[:, None]
     expected = objective.predictor(seen, context, HIDDEN[:, None])[:, 0, 0]
     torch.testing.assert_close(found, expected)
     views[:, :, 4:12] += 1  # rows 1 and 2 of the grid, which the contexts do not hold
-    torch.testing.assert_close(objective.predicted(batch, HIDDEN), expected)
+    torch.testing.assert_close(objective.told_by("predicted", batch, HIDDEN), expected)
+
+
+ALL: Any = ("predicted", "target", "untrained")
+
+
+def batch_of(views: torch.Tensor) -> Batch:
+    context = torch.tensor([[[0, 1, 2, 3]], [[12, 13, 14, 15]]])
+    return Batch(views, MaskIndices(context, HIDDEN[:, None]), torch.arange(2), torch.arange(2))
+
+
+def test_every_picture_hears_the_voice_that_was_drawn_for_it() -> None:
+    objective = decoder(told=ALL)
+    with torch.no_grad():  # as weights are loaded, after it was built
+        for network in (objective.context_encoder, objective.predictor, objective.target_encoder):
+            for weight in network.parameters():
+                weight.add_(0.1 * torch.randn_like(weight))
+    batch = batch_of(torch.randn(2, 3, 16, 16))
+    told = {source: objective.told_by(source, batch, HIDDEN) for source in ALL}
+    found = objective.heard(batch, HIDDEN, torch.tensor([2, 1]))
+    torch.testing.assert_close(found[0], told["untrained"][0])
+    torch.testing.assert_close(found[1], told["target"][1])
+    assert len({round(float(tokens.sum()), 3) for tokens in told.values()}) == 3
+    whole = torch.nn.functional.layer_norm(objective.target_encoder(batch.views), (16,))
+    torch.testing.assert_close(told["target"][1], whole[1, HIDDEN[1]])
+
+
+def test_all_voices_are_drawn_and_every_one_has_its_own_map() -> None:
+    objective = decoder(told=ALL, drop=0.0)
+    many = torch.arange(600)
+    batch = Batch(
+        torch.zeros(600, 3, 16, 16),
+        MaskIndices(torch.zeros(600, 1, 4).long(), HIDDEN[:1, None].expand(600, 2, 4)),
+        many,
+        many,
+    )
+    _, voice, _, _ = objective._draw(torch.tensor(5), batch)
+    assert all(abs(int((voice == n).sum()) - 200) < 60 for n in range(3))
+    denoiser = objective.denoiser.eval()
+    noisy, level, none = torch.randn(2, 3, 8, 8), torch.tensor([3, 700]), torch.zeros(2).bool()
+    tokens = torch.randn(2, 4, 16)
+    heard = [
+        denoiser(noisy, level, Block(tokens, torch.full((2,), n), *place_of(HIDDEN, (4, 4))), none)
+        for n in range(3)
+    ]
+    assert all((heard[n] - heard[n - 1]).abs().max() > 1e-5 for n in range(3))
+
+
+def test_untrained_networks_stay_as_they_began() -> None:
+    assert "untrained_encoder" not in dict(decoder().named_children())
+    objective = decoder(told=ALL)
+    before = objective.untrained_encoder.patch_embed.proj.weight.clone()
+    with torch.no_grad():
+        objective.context_encoder.patch_embed.proj.weight.zero_()
+    assert torch.equal(objective.untrained_encoder.patch_embed.proj.weight, before)
+    assert not any(p.requires_grad for p in objective.untrained_predictor.parameters())
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"ema": (0.5, 1.5)}, r"objective.ema=\[0.5, 1.5\] must lie in \[0, 1\]"),
+        ({"told": ("target", "target")}, r"objective.told=\['target', 'target'\] names one twice"),
         ({"size": 9}, "set objective.size=8"),
         ({"widths": (8, 12)}, "must be multiples of 8"),
     ],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from jepakit.core.devices import Precision
-from jepakit.objectives.pixel_decoder import PixelDecoder
+from jepakit.objectives.pixel_decoder import Heard, PixelDecoder
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.seeing.energy import Trio
 from jepakit.runs.weights import load_weights
@@ -36,6 +36,25 @@ class Decoder:
             self.device,
             self.precision,
         )
+
+    @property
+    def untrained(self) -> Trio | None:
+        """The untrained networks that it has learned to draw from, if it has."""
+        if not self.knows("untrained"):
+            return None
+        o = self.objective
+        encoder, predictor = o.untrained_encoder, o.untrained_predictor
+        return replace(
+            self.trio, context_encoder=encoder, target_encoder=encoder, predictor=predictor
+        )
+
+    def knows(self, source: Heard) -> bool:
+        """Whether it has learned to draw from such representations."""
+        return source in self.objective.settings.told
+
+    def voice(self, source: Heard) -> int:
+        """By which of its voices they are told; what it does not know, by the first."""
+        return self.objective.settings.told.index(source) if self.knows(source) else 0
 
 
 def open_decoder(name: str, device: torch.device, precision: Precision) -> Decoder:

@@ -19,7 +19,7 @@ from jepakit.runs.seeing.energy import Trio, block_sides
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.sampling import Rows, boxes_of, sample
 
-Told = Literal["predicted", "true", "nothing"]
+Told = Literal["predicted", "target", "untrained", "nothing"]
 Samples = UInt8[Tensor, "B S C h w"]
 _TOGETHER = 64  # samples in memory at once
 
@@ -36,9 +36,10 @@ def imagine(
     """What the decoder draws in one box per picture, once per seed: the boxes' pixels on the CPU.
 
     Boxes are (top, left, height, width) in pixels, whole patches, all of one size. `told` says what
-    the decoder hears of a box: what `trio` predicts there (everything else is seen), what `trio`'s
-    target encoder makes of the true content, or nothing. A sample depends on its seed alone, not on
-    other pictures. `ValueError` for boxes that do not fit, and views of another size.
+    the decoder hears of a box: what `trio` predicts there (everything else is seen; "untrained"
+    where `trio` is), what `trio`'s target encoder makes of the true content, or nothing. A sample
+    depends on its seed alone, not on other pictures. `ValueError` for boxes that do not fit, and
+    views of another size.
     """
     settings = settings or ImagineSettings()
     hidden = _hidden(decoder, views, boxes)
@@ -47,7 +48,9 @@ def imagine(
     )
     grid = decoder.objective.target_encoder.rows_and_columns(*views.shape[-2:])
     box, within = place_of(hidden.to(decoder.device), grid)
-    rows = Rows(tokens.to(decoder.device), box, within, told == "nothing").repeated(len(seeds))
+    voice = 0 if told == "nothing" else decoder.voice(told)
+    rows = Rows(tokens.to(decoder.device), box, within, told == "nothing", voice)
+    rows = rows.repeated(len(seeds))
     repeated = [seed for _ in boxes for seed in seeds]
     drawn = [
         sample(decoder, rows.part(first, first + _TOGETHER), chunk, settings)
@@ -108,6 +111,7 @@ def _true(trio: Trio, view: Tensor, hidden: Tensor) -> Float[Tensor, "1 L D"]:
 
 _TOLD: Mapping[str, Callable[[Trio, Tensor, Tensor], Tensor]] = {
     "predicted": _predicted,
-    "true": _true,
+    "target": _true,
+    "untrained": _predicted,
     "nothing": _true,  # which is dropped
 }

@@ -16,6 +16,7 @@ from jepakit.data.sources.source import Box
 from jepakit.evaluation.comparison import Comparison, tabulate
 from jepakit.evaluation.judgement import Judgement
 from jepakit.models.tokens import take_tokens
+from jepakit.objectives.pixel_decoder import Heard
 from jepakit.runs.prediction import patches_in
 from jepakit.runs.seeing.decoder import Decoder
 from jepakit.runs.seeing.energy import Trio
@@ -39,13 +40,29 @@ class Source:
 
 
 def rows_of(decoder: Decoder, untrained: Trio) -> dict[str, Source]:
-    """The prediction and its three controls."""
+    """The prediction and its three controls; of untrained networks those that it knows, if any."""
     return {
         "prediction": Source(decoder.trio, "predicted"),
-        "true representation": Source(decoder.trio, "true"),
-        "prediction of untrained networks": Source(untrained, "predicted"),
+        "true representation": Source(decoder.trio, "target"),
+        "prediction of untrained networks": Source(decoder.untrained or untrained, "untrained"),
         "nothing but the place": Source(decoder.trio, "nothing"),
     }
+
+
+def foreign_rows(decoder: Decoder) -> str:
+    """A sentence on controls that the decoder was not trained on; empty if it was on all."""
+    controls: dict[Heard, str] = {
+        "target": "true representations",
+        "untrained": "untrained networks' predictions",
+    }
+    foreign = " and ".join(name for source, name in controls.items() if not decoder.knows(source))
+    if not foreign:
+        return ""
+    return (
+        f"The decoder has not learned to draw from {foreign}: that it draws worse from them may be "
+        "its own doing (objective.told=[predicted,target,untrained] trains one that compares them "
+        "fairly). "
+    )
 
 
 def judge_scenes(

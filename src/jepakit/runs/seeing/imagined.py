@@ -8,9 +8,9 @@ from torch import Tensor
 
 from jepakit.data.sources.source import Box
 from jepakit.runs.prediction import patches_in
-from jepakit.runs.seeing.decoder import check_same_model
+from jepakit.runs.seeing.decoder import Decoder, check_same_model
 from jepakit.runs.seeing.imagine import box_sides, imagine, pasted
-from jepakit.runs.seeing.imagine_scores import rows_of
+from jepakit.runs.seeing.imagine_scores import foreign_rows, rows_of
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.looking import Looking, NotDrawn, Shown
 from jepakit.runs.seeing.untrained import untrained_trio
@@ -43,7 +43,7 @@ def show_imagine(looking: Looking) -> Shown:
     columns = ["original", "context"]
     drawn: list[Tensor] = []
     for name, source in rows_of(decoder, untrained_trio(looking)).items():
-        number = settings.samples if source.told == "predicted" and not drawn else _NUM_CONTROLS
+        number = settings.samples if source.told == "predicted" else _NUM_CONTROLS
         number = min(number, settings.samples)
         boxes = [box] * len(looking.pictures)
         arguments = (decoder, looking.pictures, boxes, range(number), source.told, settings)
@@ -64,7 +64,7 @@ def show_imagine(looking: Looking) -> Shown:
         for n, strip in enumerate(strips, 1)
     )
     gallery = Gallery(
-        pictures, heading="Imagined contents", caption=_caption(settings), narrowest=900
+        pictures, heading="Imagined contents", caption=_caption(decoder, settings), narrowest=900
     )
     return Shown([gallery], {"imagine": stacked(strips)})
 
@@ -91,11 +91,11 @@ def _strip(looking: Looking, view: Tensor, box: Box, contents: Tensor) -> Tile:
     return side_by_side([frame_patches(tile, np.asarray(inside)) for tile in tiles])
 
 
-def _caption(settings: ImagineSettings) -> str:
+def _caption(decoder: Decoder, settings: ImagineSettings) -> str:
     return (
         "The framed box was hidden; the decoder drew its content from a representation alone, each "
         "sample from other noise. What all samples of the prediction share is what it holds. Told "
         "the true representation, the decoder shows what it could draw at best; told what "
         "untrained networks predict, or nothing but the place, what it draws anyway. "
-        f"Sampler {settings.sampler}, guidance {settings.guidance:g}."
+        f"{foreign_rows(decoder)}Sampler {settings.sampler}, guidance {settings.guidance:g}."
     )

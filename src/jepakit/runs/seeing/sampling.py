@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, UInt8
@@ -29,6 +29,7 @@ class Rows:
     box: Float[Tensor, "R 4"]
     within: Float[Tensor, "R L 2"]
     nothing: bool
+    voice: int = 0  # which of the denoiser's voices tells the tokens
 
     def repeated(self, times: int) -> Rows:
         """Every row so many times, one after the other."""
@@ -39,7 +40,8 @@ class Rows:
         return self._each(lambda part: part[first:last])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Rows:
-        return Rows(change(self.tokens), change(self.box), change(self.within), self.nothing)
+        tokens, box, within = (change(part) for part in (self.tokens, self.box, self.within))
+        return replace(self, tokens=tokens, box=box, within=within)
 
 
 @torch.no_grad()
@@ -73,8 +75,8 @@ def _estimate(
     network: nn.Module, rows: Rows, guidance: float
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The denoiser, with and without condition if it is guided (arXiv 2207.12598)."""
-    block = Block(rows.tokens, rows.box, rows.within)
     none = torch.ones(len(rows.tokens), dtype=torch.bool, device=rows.tokens.device)
+    block = Block(rows.tokens, none.long() * rows.voice, rows.box, rows.within)
 
     def estimate(pixels: Tensor, level: Tensor) -> Tensor:
         if rows.nothing:

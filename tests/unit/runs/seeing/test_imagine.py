@@ -22,7 +22,13 @@ from jepakit.runs.networks import build_networks
 from jepakit.runs.seeing.decoder import Decoder, check_same_model, open_decoder
 from jepakit.runs.seeing.hidden_objects import HIDDEN, hidden_objects
 from jepakit.runs.seeing.imagine import box_sides, imagine, pasted
-from jepakit.runs.seeing.imagine_scores import distances, frechet, judge_scenes
+from jepakit.runs.seeing.imagine_scores import (
+    distances,
+    foreign_rows,
+    frechet,
+    judge_scenes,
+    rows_of,
+)
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.judge import Answers, cut_outs, train_judge
 from jepakit.runs.weights import load_weights
@@ -91,11 +97,33 @@ def test_what_is_told_changes_samples_and_guidance_sharpens_it(decoder: Decoder)
         return imagine(decoder.trio, *arguments).float()
 
     predicted, nothing = drawn("predicted"), drawn("nothing")
-    assert not torch.equal(predicted, drawn("true"))
+    assert not torch.equal(predicted, drawn("target"))
     assert not torch.equal(predicted, nothing)
     assert torch.equal(drawn("predicted", 0.0), nothing)
     farther = (drawn("predicted", 4.0) - nothing).abs().mean()
     assert farther > (predicted - nothing).abs().mean()
+
+
+def test_controls_are_told_by_voices_of_their_own_if_it_has_learned_them(
+    decoder: Decoder, model: str, tmp_path: Path
+) -> None:
+    assert decoder.untrained is None
+    assert "has not learned to draw from true representations and untrained" in foreign_rows(
+        decoder
+    )
+    told = ["predicted", "target", "untrained"]
+    fair = open_decoder(str(write_decoder(tmp_path / "fair", model, told=told)), CPU, "fp32")
+    assert foreign_rows(fair) == ""
+    assert [fair.voice(source) for source in ("predicted", "target", "untrained")] == [0, 1, 2]
+    rows = rows_of(fair, decoder.trio)
+    assert rows["prediction of untrained networks"].trio.predictor is (
+        fair.objective.untrained_predictor
+    )
+    drawn = {
+        told: imagine(fair.trio, fair, views(), [BOX] * 3, [1], told, ImagineSettings(steps=3))
+        for told in ("predicted", "untrained")
+    }
+    assert not torch.equal(drawn["predicted"], drawn["untrained"])  # same tokens, another voice
 
 
 def test_the_whole_view_is_cut_to_the_box(model: str, tmp_path: Path) -> None:
