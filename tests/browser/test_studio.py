@@ -180,6 +180,10 @@ def test_an_impossible_box_gives_a_message_and_the_old_one_stays(visit: Visit) -
     assert page.locator("[data-box]").get_attribute("aria-label") == (
         "Hidden box: rows 3 to 4, columns 3 to 4"
     )
+    page.get_by_role("heading", level=1).click()  # leaving the fields: they tell what is looked at
+    assert numbers(page, "Hidden box") == [3, 3, 2, 2]
+    assert "The width is no whole number" in page.get_by_role("alert").inner_text()
+    assert page.get_by_role("status").inner_text().startswith("Done: the box hides rows 3 to 4")
     for name, typed in (("Row", "3"), ("Height", "2"), ("Width", "1")):
         fields.get_by_label(name).fill(typed)
     wait_for_status(page, "Done: the box hides rows 3 to 4, columns 3 to 3.")

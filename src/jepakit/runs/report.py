@@ -149,6 +149,7 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
     config: RunConfig = trained.config
     encoder = trained.objective.kept_encoder()
     size = encoder.settings.resolved()
+    chosen = config.devices == ("auto",)
     millions = sum(p.numel() for p in encoder.parameters()) / 1e6
     facts = [
         ("pictures on this page from", f"{len(looking.source):,} held out"),
@@ -161,7 +162,7 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
         ("steps", f"{trained.step or 0:,} of {config.batch.size} pictures"),
         ("masks", config.masking.kind),
         ("objective", _objective_in_words(config)),
-        ("trained on", ", ".join(config.devices)),
+        ("trained on", "a device chosen by itself" if chosen else ", ".join(config.devices)),
     ]
     speed = curves.get("throughput/images_per_second")
     if speed is not None and trained.step:

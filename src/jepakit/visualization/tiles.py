@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from jepakit.masking.masking import Grid
@@ -14,6 +15,9 @@ from jepakit.masking.masking import Grid
 TILE = 192  # pixels of a tile's longer side
 GAP = 4  # pixels between tiles and between strips
 GAP_COLOUR = (160, 163, 172)  # a grey that separates on light and on dark pages
+_TEXT = 12  # pixels of the names of columns
+_LINE = 1.25  # height of a line, in these
+_PAPER, _INK = (255, 255, 255), (40, 42, 54)
 _SMALLEST_CELL = 3  # pixels a patch needs for an outline and its inside
 
 Tile = UInt8[np.ndarray, "_ _ 3"]  # height, width
@@ -49,6 +53,40 @@ def side_by_side(tiles: Sequence[Tile]) -> Tile:
 def stacked(strips: Sequence[Tile]) -> Tile:
     """Strips of equal width as a sheet, from top to bottom."""
     return _joined(strips, axis=0)
+
+
+def sheet(strips: Sequence[Tile], columns: Sequence[str]) -> Tile:
+    """Strips of equal width under the names of their columns; "" goes on with the one before."""
+    body = stacked(strips)
+    return np.concatenate([_heading(columns, body.shape[1]), body])
+
+
+def _heading(columns: Sequence[str], width: int) -> Tile:
+    """The names in a line, each over its columns, broken between words where it is too long."""
+    font = ImageFont.load_default(size=_TEXT)
+    begins = [n for n, name in enumerate(columns) if name]
+    edges = [round(n * (width + GAP) / len(columns)) for n in (*begins, len(columns))]
+    texts = [
+        _broken(columns[n], font, right - left - GAP)
+        for n, left, right in zip(begins, edges, edges[1:], strict=False)
+    ]
+    lines = max(text.count("\n") for text in texts) + 1
+    paper = Image.new("RGB", (width, round(lines * _LINE * _TEXT) + 2 * GAP), _PAPER)
+    pen = ImageDraw.Draw(paper)
+    for left, text in zip(edges, texts, strict=False):
+        pen.multiline_text((left + 1, GAP), text, fill=_INK, font=font, spacing=_TEXT // 4)
+    return np.asarray(paper)
+
+
+def _broken(name: str, font: Any, width: int) -> str:
+    lines = [""]
+    for word in name.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _joined(parts: Sequence[Tile], axis: int) -> Tile:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from jepakit.data.sources.array_files import Layout, find_layout, read_arrays
 from jepakit.data.sources.array_labels import as_classes, read_labels
-from jepakit.data.sources.picture_files import Decoding, check_array, fit_array
+from jepakit.data.sources.picture_files import SAY_THE_RANGE, Decoding, check_array, fit_array
 from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Sample, Source
 
 _NUM_HASHED = 64  # pictures
@@ -136,10 +136,7 @@ class ArraySource(Source):
         elif layout == "channels_first":
             array = np.moveaxis(array, 1, 3)
         if how.values is None and array.dtype not in (np.uint8, np.uint16):
-            raise ValueError(
-                f"{array.dtype} values have no fixed range: set data.source.values=[LOW,HIGH], "
-                "which become 0 and 255"
-            )
+            raise ValueError(f"{array.dtype} values have no fixed range: {SAY_THE_RANGE}")
         try:
             check_array(array.shape[1], array.shape[2], array.shape[3], how)
         except ValueError as error:

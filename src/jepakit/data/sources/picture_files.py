@@ -22,6 +22,10 @@ from jepakit.data.sources.source import Box, BrokenPicture, Picture, Pixels, Sto
 
 ARRAY_SUFFIX = ".npy"
 LARGEST_USUAL_PICTURE = 89_478_485  # pixels; a quarter of a gigabyte once decoded as RGB
+SAY_THE_RANGE = (
+    "say which become black and white: data.source.values=[LOW,HIGH] in a training, "
+    "--values LOW,HIGH of other commands"
+)
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 SUFFIXES = TIFF_SUFFIXES | {
     *(ARRAY_SUFFIX, ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif"),
@@ -230,8 +234,7 @@ def _to_8_bits(array: np.ndarray, values: tuple[float, float] | None = None) -> 
     is_16_bit = array.dtype.kind in "iu" and array.size and array.min() >= 0
     if not is_16_bit or array.max() > 65535:
         raise ValueError(
-            f"{array.dtype} values have no fixed range: store 8 or 16 bits, or set "
-            "data.source.values=[LOW,HIGH]"
+            f"{array.dtype} values have no fixed range: store 8 or 16 bits, or {SAY_THE_RANGE}"
         )
     return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
@@ -262,8 +265,7 @@ def _read_npy(content: bytes | memoryview, how: Decoding) -> np.ndarray:
         raise ValueError("a .npy picture is one array of shape H W, H W C or C H W")
     if how.values is None and dtype not in (np.uint8, np.uint16):
         raise ValueError(
-            f"{dtype} values have no fixed range: store uint8 or uint16, or set "
-            "data.source.values=[LOW,HIGH]"
+            f"{dtype} values have no fixed range: store uint8 or uint16, or {SAY_THE_RANGE}"
         )
     # C H W, as many tools write bands: only where it cannot be taken for H W C.
     not_last = {how.channels, *MODE_OF_CHANNELS}

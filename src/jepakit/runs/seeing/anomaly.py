@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,10 +21,11 @@ from jepakit.runs.seeing.planting import KINDS, Planted, plant
 from jepakit.runs.seeing.untrained import untrained_trio
 from jepakit.visualization import Gallery, Picture, Section, Table, Text
 from jepakit.visualization.heat import draw_heat, frame_patches
-from jepakit.visualization.tiles import resize, side_by_side, stacked, tile_size
+from jepakit.visualization.tiles import resize, sheet, side_by_side, tile_size
 
 SAME_PLACE = "/same place"
 _DRAWN = 2  # scenes of each kind
+_DRAWN_COLUMNS = ("scene", "with anomaly", "energy before", "energy after")
 _OUTER = 0.02  # of the values lie beyond the darkest and the brightest colour, at each end
 Views = UInt8[Tensor, "B C H W"]
 Rows = Mapping[str, Callable[[Views], Maps]]
@@ -67,7 +69,7 @@ def show_anomaly(looking: Looking) -> Shown:
     words = Text(f"{verdict}.", tone="good" if good else "warning")
     strips = _all_strips(looking, found)
     sections: list[Section] = [table, words, _drawn(strips)]
-    sheets = {"anomaly": stacked(list(strips.values()))}
+    sheets = {"anomaly": sheet(list(strips.values()), _DRAWN_COLUMNS)}
     return Shown(sections, sheets, {"auroc": comparison.model_dump(mode="json")["scores"]})
 
 
@@ -100,9 +102,25 @@ def measure_anomalies(looking: Looking) -> Anomalies:
         "pixels: colour against neighbours": lambda views: colour_contrast(views, grid),
         "pixels: seams": lambda views: seams(views, grid),
     }
-    return Anomalies(
-        planted, usual, tabulate({n: _judge(f, planted, usual) for n, f in rows.items()})
-    )
+    with looking.counting("energy of scenes") as count:
+        looks = _counted(rows, 1 + len(KINDS) + bool(num_usual), count)
+        judged = {name: _judge(energy, planted, usual) for name, energy in looks.items()}
+    return Anomalies(planted, usual, tabulate(judged))
+
+
+def _counted(rows: Rows, calls_of_each: int, count: Callable[[int, int], None]) -> Rows:
+    """The rows, each call of which is counted."""
+    number = itertools.count(1)
+
+    def counted(energy: Callable[[Views], Maps]) -> Callable[[Views], Maps]:
+        def look(views: Views) -> Maps:
+            maps = energy(views)
+            count(next(number), len(rows) * calls_of_each)
+            return maps
+
+        return look
+
+    return {name: counted(energy) for name, energy in rows.items()}
 
 
 def _judge(
@@ -142,9 +160,13 @@ def _views(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Views:
 
 
 def _drawn(strips: Mapping[str, np.ndarray]) -> Section:
-    columns = ("scene", "with anomaly", "energy before", "energy after")
     pictures = [
-        Picture(strip, f"{kind}: {', '.join(columns)}", caption=kind.split(",")[0], columns=columns)
+        Picture(
+            strip,
+            f"{kind}: {', '.join(_DRAWN_COLUMNS)}",
+            caption=kind.split(",")[0],
+            columns=_DRAWN_COLUMNS,
+        )
         for kind, strip in strips.items()
     ]
     caption = "The framed places were changed; one scale of energy per scene."

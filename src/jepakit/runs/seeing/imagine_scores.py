@@ -24,6 +24,7 @@ from jepakit.runs.seeing.hidden_objects import HIDDEN, HiddenObject, How, hidden
 from jepakit.runs.seeing.imagine import Told, box_sides, imagine, pasted
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.judge import Answers, Judge, cut_outs, train_judge
+from jepakit.runs.seeing.looking import Counting, uncounted
 
 _LEARNED_ON = 2_000_000  # number of the judge's first scene
 _JUDGED_ON = 1_000_000
@@ -66,7 +67,11 @@ def foreign_rows(decoder: Decoder) -> str:
 
 
 def judge_scenes(
-    decoder: Decoder, untrained: Trio, settings: ImagineSettings, learned_on: int = _NUM_LEARNED
+    decoder: Decoder,
+    untrained: Trio,
+    settings: ImagineSettings,
+    learned_on: int = _NUM_LEARNED,
+    counting: Counting = uncounted,
 ) -> Comparison:
     """Shares of samples with the right colour, shape and place, by a judge trained on scenes.
 
@@ -85,10 +90,11 @@ def judge_scenes(
     }
     most = min(map(len, found.values()))
     found = {how: objects[:most] for how, objects in found.items()}
-    marks = {
-        name: _marks(decoder, source, found, judge, settings)
-        for name, source in rows_of(decoder, untrained).items()
-    }
+    marks, rows = {}, rows_of(decoder, untrained)
+    with counting("samples") as count:
+        for name, source in rows.items():
+            marks[name] = _marks(decoder, source, found, judge, settings)
+            count(len(marks), len(rows))
     marks[REAL] = {
         f"{question}/{how} hidden": right.float()
         for how, objects in found.items()
@@ -128,6 +134,7 @@ def distances(
     views: UInt8[Tensor, "B C H W"],
     box: Box,
     settings: ImagineSettings,
+    counting: Counting = uncounted,
 ) -> dict[str, dict[str, float]]:
     """How far drawn boxes are from real ones, in features of the frozen target encoder.
 
@@ -136,26 +143,18 @@ def distances(
     features, as Gaussians (FID's formula), with the first sample of each picture.
     """
     real = _features(decoder, views, box)
-    found = {}
-    for name, source in rows_of(decoder, untrained).items():
-        drawn = imagine(
-            source.trio,
-            decoder,
-            views,
-            [box] * len(views),
-            range(settings.samples),
-            source.told,
-            settings,
-        )
-        seen = [
-            _features(decoder, _all_pasted(views, box, drawn[:, n]), box)
-            for n in range(settings.samples)
-        ]
-        apart = [1 - F.cosine_similarity(real, features, dim=1).mean() for features in seen]
-        found[name] = {
-            "feature_distance": torch.stack(apart).mean().item(),
-            "frechet": frechet(real, seen[0]),
-        }
+    found, rows = {}, rows_of(decoder, untrained)
+    boxes, seeds = [box] * len(views), range(settings.samples)
+    with counting("samples") as count:
+        for name, source in rows.items():
+            drawn = imagine(source.trio, decoder, views, boxes, seeds, source.told, settings)
+            seen = [_features(decoder, _all_pasted(views, box, drawn[:, n]), box) for n in seeds]
+            apart = [1 - F.cosine_similarity(real, features, dim=1).mean() for features in seen]
+            found[name] = {
+                "feature_distance": torch.stack(apart).mean().item(),
+                "frechet": frechet(real, seen[0]),
+            }
+            count(len(found), len(rows))
     return found
 
 

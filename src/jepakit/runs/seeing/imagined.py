@@ -16,7 +16,7 @@ from jepakit.runs.seeing.looking import Looking, NotDrawn, Shown
 from jepakit.runs.seeing.untrained import untrained_trio
 from jepakit.visualization import Gallery, Picture
 from jepakit.visualization.heat import frame_patches
-from jepakit.visualization.tiles import Tile, resize, side_by_side, stacked, tile_size, to_colour
+from jepakit.visualization.tiles import Tile, resize, sheet, side_by_side, tile_size, to_colour
 
 _TILE = 96
 _NUM_CONTROLS = 2  # samples of each control
@@ -42,13 +42,16 @@ def show_imagine(looking: Looking) -> Shown:
         raise NotDrawn(str(error)) from None
     columns = ["original", "context"]
     drawn: list[Tensor] = []
-    for name, source in rows_of(decoder, untrained_trio(looking)).items():
-        number = settings.samples if source.told == "predicted" else _NUM_CONTROLS
-        number = min(number, settings.samples)
-        boxes = [box] * len(looking.pictures)
-        arguments = (decoder, looking.pictures, boxes, range(number), source.told, settings)
-        drawn.append(imagine(source.trio, *arguments))
-        columns += [name, *[""] * (number - 1)]
+    rows = rows_of(decoder, untrained_trio(looking))
+    with looking.counting("imagined contents") as count:
+        for name, source in rows.items():
+            number = settings.samples if source.told == "predicted" else _NUM_CONTROLS
+            number = min(number, settings.samples)
+            boxes = [box] * len(looking.pictures)
+            arguments = (decoder, looking.pictures, boxes, range(number), source.told, settings)
+            drawn.append(imagine(source.trio, *arguments))
+            columns += [name, *[""] * (number - 1)]
+            count(len(drawn), len(rows))
     samples = torch.cat(drawn, dim=1)
     strips = [
         _strip(looking, view, box, contents)
@@ -66,7 +69,7 @@ def show_imagine(looking: Looking) -> Shown:
     gallery = Gallery(
         pictures, heading="Imagined contents", caption=_caption(decoder, settings), narrowest=900
     )
-    return Shown([gallery], {"imagine": stacked(strips)})
+    return Shown([gallery], {"imagine": sheet(strips, columns)})
 
 
 def box_on(looking: Looking) -> Box:

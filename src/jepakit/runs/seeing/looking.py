@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -29,6 +29,14 @@ from jepakit.visualization import Film, Section
 from jepakit.visualization.tiles import Tile
 
 _NUM_USUAL = 32
+# Entered with the name of long work, it gives what is told (done, in all) as the work goes on.
+Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+@contextmanager
+def uncounted(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Nobody wants to know how far the work is."""
+    yield lambda done, total: None
 
 
 class NotDrawn(ValueError):
@@ -55,6 +63,7 @@ class Looking:
     device: torch.device
     precision: Precision
     decoder: Decoder | None = None  # for imagined contents
+    counting: Counting = uncounted
 
     @cached_property
     def places(self) -> list[int]:

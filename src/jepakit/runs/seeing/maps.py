@@ -22,8 +22,8 @@ from jepakit.visualization.masks import target_colour
 from jepakit.visualization.tiles import (
     Tile,
     resize,
+    sheet,
     side_by_side,
-    stacked,
     tile_size,
     to_colour,
 )
@@ -77,7 +77,8 @@ def show_maps(looking: Looking) -> Shown:
     ]
     if "attention" not in kinds:
         sections.append(Text("This encoder is not built like ours: its attention is not drawn."))
-    return Shown(sections, {f"maps-{kind}": stacked(strips) for kind, (_, strips) in kinds.items()})
+    sheets = {f"maps-{kind}": sheet(strips, names) for kind, (names, strips) in kinds.items()}
+    return Shown(sections, sheets)
 
 
 def colour_strips(looking: Looking, encoders: Mapping[str, Backbone]) -> list[Tile]:

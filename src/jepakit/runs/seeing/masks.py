@@ -9,10 +9,11 @@ from jepakit.masking.coverage import Coverage, measure_coverage
 from jepakit.runs.seeing.looking import Looking, Shown
 from jepakit.visualization import Gallery, Picture, Section, Table, mask_strips
 from jepakit.visualization.heat import draw_heat
-from jepakit.visualization.tiles import TILE, Tile, side_by_side, stacked, tile_size
+from jepakit.visualization.tiles import TILE, Tile, sheet, side_by_side, tile_size
 
 _NUM_DRAWN = 8192  # masks that are counted
 _BATCH = 64
+_SHARES = ("context", "targets")
 
 
 def show_masks(looking: Looking) -> Shown:
@@ -45,7 +46,9 @@ def show_masks(looking: Looking) -> Shown:
         "target_per_row": coverage.target_per_row.tolist(),
         "target_per_column": coverage.target_per_column.tolist(),
     }
-    return Shown(sections, {"masks": stacked(strips), "mask-shares": heat}, numbers)
+    return Shown(
+        sections, {"masks": sheet(strips, columns), "mask-shares": sheet([heat], _SHARES)}, numbers
+    )
 
 
 def _heat(coverage: Coverage) -> Tile:
@@ -63,7 +66,7 @@ def _picture(heat: Tile, coverage: Coverage) -> Picture:
         caption=f"How often each place of the grid is used, from never (dark) to always (bright). "
         f"Context {context.min():.0%} to {context.max():.0%}, targets {target.min():.0%} to "
         f"{target.max():.0%}, over {_NUM_DRAWN:,} drawn masks.",
-        columns=("context", "targets"),
+        columns=_SHARES,
     )
 
 

@@ -11,14 +11,18 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from jepakit.evaluation.comparison import Comparison, tabulate
+from jepakit.evaluation.judgement import Judgement
 from jepakit.models.positions import Grid
 from jepakit.runs.seeing.energy import Trio, hidden_blocks
 from jepakit.runs.seeing.looking import Looking, Shown
+from jepakit.runs.seeing.untrained import untrained_trio
 from jepakit.visualization import Gallery, Picture, Text
 from jepakit.visualization.heat import frame_patches
 from jepakit.visualization.tiles import (
     Tile,
     resize,
+    sheet,
     side_by_side,
     stacked,
     tile_size,
@@ -26,6 +30,7 @@ from jepakit.visualization.tiles import (
 )
 
 _PLACES = 16  # blocks per gallery picture, about
+_NEARER = "nearer than others"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def show_retrieval(looking: Looking) -> Shown:
     """Two strips per picture: nearest to the prediction, nearest to the truth. `NotDrawn`."""
     trio, settings = looking.trio(), looking.settings.retrieval
     hidden = _hidden(looking.grid, settings.block, settings.corner)
-    gallery = looking.others(settings.gallery, "gallery")
+    gallery, judged = _gallery_and_judged(looking)
     found = retrieve(trio, looking.pictures, gallery, hidden, looking.grid, settings.neighbours)
     sheets = _sheets(looking, gallery, hidden, found)
     columns = ("hidden / seen", *(f"nearest {n + 1}" for n in range(settings.neighbours)))
@@ -62,14 +67,45 @@ def show_retrieval(looking: Looking) -> Shown:
         "really there.",
         narrowest=520,
     )
-    share = float(found.beaten.mean())
+    table = _judge(looking, judged, gallery, hidden)
+    own, control = (scores[_NEARER] for scores in table.scores.values())
     words = Text(
-        f"The true content of the hidden block is nearer to the prediction than {share:.0%} of the "
-        "blocks that other pictures hold at that place (50 % would be chance).",
-        tone="good" if share > 0.6 else "warning",
+        f"The true content of the hidden block is nearer to the prediction than {own} % of the "
+        f"blocks that other pictures hold at that place; to that of untrained networks, {control} "
+        f"%. 50 % is chance; {table.num_pictures} pictures, 95 % bootstrap intervals.",
+        tone="good" if own.low > max(0.5, control.value) else "warning",
     )
-    numbers = {"nearer_than_others": share, "per_picture": found.beaten.tolist()}
-    return Shown([drawn, words], {"retrieval": stacked(sheets)}, numbers)
+    numbers = {
+        "nearer_than_others": table.model_dump(mode="json")["scores"],
+        "per_picture": found.beaten.tolist(),
+    }
+    return Shown([drawn, words], {"retrieval": sheet(sheets, columns)}, numbers)
+
+
+def _gallery_and_judged(
+    looking: Looking,
+) -> tuple[UInt8[Tensor, "G C H W"], UInt8[Tensor, "J C H W"]]:
+    """Pictures whose blocks are looked through, and others, with the drawn ones, to judge by."""
+    settings = looking.settings.retrieval
+    others = looking.others(settings.gallery + settings.judged, "gallery")
+    num_judged = min(settings.judged, len(others) // 5)
+    first = len(others) - num_judged
+    return others[: min(first, settings.gallery)], torch.cat([looking.pictures, others[first:]])
+
+
+def _judge(
+    looking: Looking,
+    judged: UInt8[Tensor, "J C H W"],
+    gallery: UInt8[Tensor, "G C H W"],
+    hidden: Int[Tensor, " L"],
+) -> Comparison:
+    """How often the truth is nearer to the prediction than what others hold there, by networks."""
+    trios = {"prediction": looking.trio(), "untrained networks": untrained_trio(looking)}
+    beaten = {
+        name: retrieve(trio, judged, gallery, hidden, looking.grid, 1).beaten
+        for name, trio in trios.items()
+    }
+    return tabulate({n: Judgement({_NEARER: torch.from_numpy(b)}, {}) for n, b in beaten.items()})
 
 
 def retrieve(

@@ -45,6 +45,9 @@ class RetrievalSettings(Settings):
         None, description="row and column of the block's first patch; null = the middle"
     )
     gallery: int = Field(256, ge=2, description="pictures whose blocks are the gallery, at most")
+    judged: int = Field(
+        64, ge=0, description="pictures beside the drawn ones on which expectations are judged"
+    )
     neighbours: int = Field(4, ge=1, le=12, description="nearest blocks that are drawn")
 
 

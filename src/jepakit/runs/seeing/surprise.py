@@ -11,8 +11,8 @@ from jepakit.visualization.heat import draw_heat
 from jepakit.visualization.tiles import (
     Tile,
     resize,
+    sheet,
     side_by_side,
-    stacked,
     tile_size,
     to_colour,
 )
@@ -43,7 +43,7 @@ def show_energy(looking: Looking) -> Shown:
         narrowest=440,
     )
     per_picture = [float(mean) for mean in energy.mean(axis=(1, 2))]
-    return Shown([gallery], {"energy": stacked(strips)}, {"mean_per_picture": per_picture})
+    return Shown([gallery], {"energy": sheet(strips, columns)}, {"mean_per_picture": per_picture})
 
 
 def energy_strips(originals: np.ndarray, maps: list[Maps], tile: int = 192) -> list[Tile]:

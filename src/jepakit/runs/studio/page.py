@@ -133,11 +133,14 @@ class Page:
         visit = self.visit(str(request.session_hash))
         try:
             change(visit)
-        except ValueError as mistake:
-            yield {self.picker: gradio.HTML(told={"status": "", "problem": str(mistake)})}
+        except ValueError as mistake:  # a look that goes on says it too
+            visit.problem = str(mistake)
+            told = {"status": visit.status, "problem": visit.problem}
+            yield {self.picker: gradio.HTML(told=told)}
             return
+        visit.problem = ""
         for step in visit.look():
-            picker: dict[str, Any] = {"told": {"status": step.status, "problem": ""}}
+            picker: dict[str, Any] = {"told": {"status": step.status, "problem": visit.problem}}
             if scene := visit.new_scene():
                 picker["scene"] = scene
             yield {

@@ -54,6 +54,11 @@ boxFields.addEventListener("input", () => {
   clearTimeout(timer);
   timer = setTimeout(() => { timer = 0; sent = JSON.stringify(typed); trigger("box", typed); }, 3 * WAIT);
 });
+// Numbers that cannot be are left behind: the fields tell again what is looked at.
+for (const [fields, looked] of [[boxFields, () => box], [patchFields, () => patch]])
+  fields.addEventListener("focusout", (event) => {
+    if (grid && !fields.contains(event.relatedTarget)) write(fields, looked());
+  });
 patchFields.addEventListener("input", () => {
   const typed = numbersOf(patchFields);
   const fits = typed.row >= 1 && typed.row <= grid.rows && typed.column >= 1 && typed.column <= grid.columns;

@@ -50,4 +50,6 @@ def _what_to_do(reason: str) -> str:
         return f"it is {reason}; these are known: {kinds}"
     if "decompression bomb" in reason:
         return f"it has more than {LARGEST_PICTURE // 10**6} million pixels; shrink it"
+    if "no fixed range" in reason:
+        return reason.partition(", or ")[0]  # a browser names no range
     return reason

@@ -64,6 +64,8 @@ class Visit:
         self.grid: Grid = studio.lookers[0].grid
         self.box, self.patch = HiddenBox.middle(self.grid), ChosenPatch.middle(self.grid)
         self.shown = tuple(range(min(2, len(studio.lookers))))
+        self.status = ""  # what was said last of the look
+        self.problem = ""  # the last change that was asked for could not be; what is wrong with it
         self._sights: tuple[Sight, ...] = ()
         self._example: int | None = None  # the one that is looked at
         self._scene_is_new = False
@@ -121,6 +123,11 @@ class Visit:
 
     def look(self) -> Iterator[Step]:
         """Draw what is out of date, the quick things first."""
+        for step in self._look():
+            self.status = step.status
+            yield step
+
+    def _look(self) -> Iterator[Step]:
         self._ticket += 1
         ticket, sights = self._ticket, [self._sights[n] for n in self.shown]
         box, patch, stale = self.box, self.patch, set(self._stale)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +53,17 @@ def test_seams_do_not_see_a_smooth_slope() -> None:
     slope = torch.arange(32, dtype=torch.uint8).view(1, 1, 1, 32).expand(1, 3, 32, 32)
     assert seams(slope, (4, 4)).max() < 1
     assert colour_contrast(slope, (4, 4)).max() > 5
+
+
+def test_the_looks_are_counted_to_their_end(looking: Looking) -> None:
+    told: list[tuple[int, int]] = []
+
+    @contextmanager
+    def counting(name: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: told.append((done, total))
+
+    measure_anomalies(replace(looking, counting=counting))
+    assert told == [(done, 16) for done in range(1, 17)]  # 4 rows: before, and 3 kinds
 
 
 def test_the_table_has_all_rows_and_kinds(looking: Looking) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from jepakit.runs.seeing.energy import Trio
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.retrieval import retrieve, show_retrieval
 from jepakit.runs.yaml_file import check
+from jepakit.visualization import Text
 
 
 def test_the_nearest_to_the_truth_is_the_block_itself(looking: Looking) -> None:
@@ -37,10 +43,39 @@ def test_a_prediction_that_is_the_truth_beats_all_others(
 
 
 def test_the_hidden_block_is_not_drawn_above_and_is_below(looking: Looking) -> None:
-    sheet = show_retrieval(looking).sheets["retrieval"]
-    assert isinstance(sheet, np.ndarray)
+    drawn = show_retrieval(looking).sheets["retrieval"]
+    assert isinstance(drawn, np.ndarray)
+    sheet = drawn[drawn.shape[0] - 3 * (2 * 128 + 4) - 2 * 4 :]  # below the names of the columns
     assert (sheet[40:56, 40:56] == 20).all()
     assert not (sheet[132 + 40 : 132 + 56, 40:56] == 20).all()
+
+
+def test_expectations_are_judged_on_further_pictures_beside_untrained_networks(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = show_retrieval(looking)
+    scores: Any = shown.numbers["nearer_than_others"]
+    assert list(scores) == ["prediction", "untrained networks"]
+    words = next(section for section in shown.sections if isinstance(section, Text))
+    assert "14 pictures, 95 % bootstrap intervals" in words.body  # 3 drawn, a fifth of 57
+    own = trained_alone(looking, monkeypatch)
+    assert own.tone == "good"
+    assert "than 100.0 (100.0–100.0) % of the blocks" in own.body
+
+
+def trained_alone(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> Text:
+    """The verdict if the model's predictions are the truth, and those of other networks are not."""
+    trio = looking.trio()
+    kind, usual = type(trio), type(trio).predicted
+
+    def predicted(self: Trio, views: Tensor, hidden: Tensor) -> Tensor:
+        if self.predictor is trio.predictor:
+            return self.truth(views)[:, hidden]
+        return usual(self, views, hidden)
+
+    monkeypatch.setattr(kind, "predicted", predicted)
+    sections = show_retrieval(looking).sections
+    return next(section for section in sections if isinstance(section, Text))
 
 
 @pytest.mark.parametrize(
@@ -51,8 +86,6 @@ def test_the_hidden_block_is_not_drawn_above_and_is_below(looking: Looking) -> N
     ],
 )
 def test_impossible_blocks(words: dict[str, object], told: str, looking: Looking) -> None:
-    from dataclasses import replace
-
     settings = check(type(looking.settings), {"retrieval": words})
     with pytest.raises(ValueError, match=told):
         show_retrieval(replace(looking, settings=settings))

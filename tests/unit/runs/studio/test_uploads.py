@@ -35,6 +35,12 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
+def floats() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros((8, 8), np.float32))
+    return file.getvalue()
+
+
 def test_a_picture_is_read_upright_and_in_the_wanted_channels() -> None:
     image = Image.new("RGB", (30, 20), (200, 10, 10))
     exif = Image.Exif()
@@ -56,8 +62,9 @@ def test_sixteen_bits_become_eight() -> None:
         (b"", "empty.png", "empty.png is empty: choose a picture"),
         (bomb(60_000, 60_000), "bomb.png", "more than 50 million pixels; shrink it"),
         (saved(Image.new("RGB", (64, 64)))[:60], "half.png", "half.png cannot be used: "),
+        (floats(), "a.npy", r"float32 values have no fixed range: store uint8 or uint16\.$"),
     ],
-    ids=["text", "empty", "bomb", "half"],
+    ids=["text", "empty", "bomb", "half", "floats"],
 )
 def test_what_cannot_be_used(content: bytes, name: str, told: str) -> None:
     with pytest.raises(ValueError, match=told) as caught:

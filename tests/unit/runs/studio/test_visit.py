@@ -46,6 +46,16 @@ def test_everything_follows_the_picture(visit: Visit) -> None:
     assert all(second[kind] != first[kind] for kind in first)
 
 
+def test_a_refused_change_leaves_what_was_said_of_the_look(visit: Visit) -> None:
+    changed(visit)
+    said = visit.status
+    assert said.startswith("Done: the box hides rows")
+    with pytest.raises(ValueError, match="smaller than a patch"):
+        visit.hide(WORDS | {"height": 0})
+    assert visit.status == said
+    assert changed(visit) == {}
+
+
 def test_what_depends_on_the_box_follows_it_and_the_rest_stays(visit: Visit) -> None:
     first = changed(visit)
     visit.hide(WORDS)
