@@ -6,7 +6,7 @@ CLUSTER := JEPAKIT_CLUSTER=required
 BROWSER := JEPAKIT_BROWSER=required
 # A process per core. What shares fixtures stays together, see tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest -q
-PARALLEL := -n logical --maxprocesses=8 --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n logical --maxprocesses=8 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help demo test test-all test-cluster test-browser check format bench tree lock clean
 

@@ -1,21 +1,34 @@
 """What holds for all tests: one thread each, and what shares fixtures runs in one process."""
 
 import os
+import signal
 
 # Networks this small only wait for each other on several threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # here, and in the processes that tests start
+
+from typing import Any
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
 
+# A shell ignores Ctrl-C for what runs in its background, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # One SLURM, one browser at a time; elsewhere a file's tests share what the file prepares.
 TOGETHER = ("tests/cluster", "tests/browser")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = next((folder for folder in TOGETHER if file.startswith(folder)), file)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files go to one process, and whole folders of `TOGETHER` (`make test`)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+    return Together(config, log)
