@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jepakit.commands.counted_work import counting_steps
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.runs.seeing.anomaly import measure_anomalies
@@ -24,9 +25,12 @@ def bench_anomaly(model: str, words: Sequence[str], out: Path | None, device: st
     loaded = load_weights(model, chosen)
     source = ProceduralScenes(ProceduralScenes.Settings(size=loaded.size))
     precision = choose_precision(chosen, "auto")
-    looking = Looking(loaded, source, loaded.size, settings, chosen, precision)
+    looking = Looking(
+        *(loaded, source, loaded.size, settings, chosen, precision),
+        counting=counting_steps(console),
+    )
     number = settings.anomaly.pictures
-    console.print(f"{number} scenes of each kind (anomaly.pictures): minutes on a CPU")
+    console.print(f"{number} scenes of each kind (anomaly.pictures)")
     comparison = measure_anomalies(looking).comparison
     console.print(comparison.table())
     if out is not None:

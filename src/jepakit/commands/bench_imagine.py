@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jepakit.commands.counted_work import counting_steps
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.core.files import write_text
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
@@ -46,15 +47,15 @@ def bench_imagine(
         source = list(open_given(data, channels).values())[-1]
     looking = Looking(loaded, source, size, settings, chosen, precision, opened)
     untrained = untrained_trio(looking)
-    number = settings.imagine.pictures
-    console.print(f"{number} pictures (imagine.pictures), samples of {decoder}: minutes on a CPU")
+    counting = counting_steps(console)
+    console.print(f"{settings.imagine.pictures} pictures (imagine.pictures), samples of {decoder}")
     if data is None:
-        comparison = judge_scenes(opened, untrained, settings.imagine)
+        comparison = judge_scenes(opened, untrained, settings.imagine, counting=counting)
         console.print(comparison.table())
         text = comparison.model_dump_json(indent=2)
     else:
         views = looking.others(settings.imagine.pictures, "imagine")
-        found = distances(opened, untrained, views, box_on(looking), settings.imagine)
+        found = distances(opened, untrained, views, box_on(looking), settings.imagine, counting)
         console.print(_table(found, len(views)))
         text = json.dumps({"num_pictures": len(views), "distances": found}, indent=2)
     if foreign := foreign_rows(opened):

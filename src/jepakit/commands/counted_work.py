@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -12,6 +13,11 @@ from jepakit.core.durations import in_words
 from jepakit.training.interruption import Interruption
 
 _SECONDS_BETWEEN_LINES = 15.0
+
+
+def counting_steps(console: Console) -> Callable[[str], CountedWork]:
+    """Makes a count of the steps of work that is named when it begins."""
+    return lambda name: CountedWork(console, name, "steps")
 
 
 class CountedWork:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
+from jepakit.commands.counted_work import counting_steps
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.core.files import made_in, told_if_full
 from jepakit.core.settings import Settings
@@ -53,6 +55,7 @@ def visualize(typed: Mapping[str, Any], words: Sequence[str]) -> int:
     if folder.is_file():
         raise ValueError(f"{folder} is a file: name a folder after --out")
     made_in(folder.parent)  # told before minutes of drawing
+    looking = replace(looking, counting=counting_steps(console))
     shown, missing = show(looking, what, lambda line: console.print(line, style="dim"))
     with told_if_full(folder):
         page = write_shown(shown, missing, loaded.name, _command(asked, words), folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from jepakit.evaluation.comparison import Comparison, tabulate
 from jepakit.evaluation.judgement import Judgement
 from jepakit.models.positions import Grid
 from jepakit.runs.seeing.energy import Maps
-from jepakit.runs.seeing.looking import Looking, NotDrawn, Shown
+from jepakit.runs.seeing.looking import Looking, NotDrawn, Shown, ticking
 from jepakit.runs.seeing.planting import KINDS, Planted, plant
 from jepakit.runs.seeing.untrained import untrained_trio
 from jepakit.visualization import Gallery, Picture, Section, Table, Text
@@ -103,19 +102,19 @@ def measure_anomalies(looking: Looking) -> Anomalies:
         "pixels: seams": lambda views: seams(views, grid),
     }
     with looking.counting("energy of scenes") as count:
-        looks = _counted(rows, 1 + len(KINDS) + bool(num_usual), count)
+        calls = len(rows) * (1 + len(KINDS) + bool(num_usual))
+        looks = _counted(rows, ticking(count, calls))
         judged = {name: _judge(energy, planted, usual) for name, energy in looks.items()}
     return Anomalies(planted, usual, tabulate(judged))
 
 
-def _counted(rows: Rows, calls_of_each: int, count: Callable[[int, int], None]) -> Rows:
+def _counted(rows: Rows, tick: Callable[[], None]) -> Rows:
     """The rows, each call of which is counted."""
-    number = itertools.count(1)
 
     def counted(energy: Callable[[Views], Maps]) -> Callable[[Views], Maps]:
         def look(views: Views) -> Maps:
             maps = energy(views)
-            count(next(number), len(rows) * calls_of_each)
+            tick()
             return maps
 
         return look

@@ -32,14 +32,15 @@ def imagine(
     seeds: Sequence[int],
     told: Told = "predicted",
     settings: ImagineSettings | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> Samples:
     """What the decoder draws in one box per picture, once per seed: the boxes' pixels on the CPU.
 
     Boxes are (top, left, height, width) in pixels, whole patches, all of one size. `told` says what
     the decoder hears of a box: what `trio` predicts there (everything else is seen; "untrained"
     where `trio` is), what `trio`'s target encoder makes of the true content, or nothing. A sample
-    depends on its seed alone, not on other pictures. `ValueError` for boxes that do not fit, and
-    views of another size.
+    depends on its seed alone, not on other pictures. `tick` is called `num_ticks` times as the work
+    goes on. `ValueError` for boxes that do not fit, and views of another size.
     """
     settings = settings or ImagineSettings()
     hidden = _hidden(decoder, views, boxes)
@@ -52,14 +53,19 @@ def imagine(
     rows = Rows(tokens.to(decoder.device), box, within, told == "nothing", voice)
     rows = rows.repeated(len(seeds))
     repeated = [seed for _ in boxes for seed in seeds]
-    drawn = [
-        sample(decoder, rows.part(first, first + _TOGETHER), chunk, settings)
-        for first in range(0, len(repeated), _TOGETHER)
-        if (chunk := repeated[first : first + _TOGETHER])
-    ]
+    drawn = []
+    for first in range(0, len(repeated), _TOGETHER):
+        chunk = repeated[first : first + _TOGETHER]
+        drawn.append(sample(decoder, rows.part(first, first + _TOGETHER), chunk, settings))
+        tick()
     size = (boxes[0][2], boxes[0][3])
     found = boxes_of(decoder, torch.cat(drawn), rows.box, size, decoder.loaded.size)
     return found.unflatten(0, (len(boxes), len(seeds)))
+
+
+def num_ticks(boxes: int, seeds: int) -> int:
+    """How often `imagine` tells that it came further."""
+    return -(-boxes * seeds // _TOGETHER)
 
 
 def box_sides(grid: Grid, settings: ImagineSettings) -> tuple[int, int]:

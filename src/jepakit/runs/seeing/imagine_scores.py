@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -21,10 +21,10 @@ from jepakit.runs.prediction import patches_in
 from jepakit.runs.seeing.decoder import Decoder
 from jepakit.runs.seeing.energy import Trio
 from jepakit.runs.seeing.hidden_objects import HIDDEN, HiddenObject, How, hidden_objects
-from jepakit.runs.seeing.imagine import Told, box_sides, imagine, pasted
+from jepakit.runs.seeing.imagine import Told, box_sides, imagine, num_ticks, pasted
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.judge import Answers, Judge, cut_outs, train_judge
-from jepakit.runs.seeing.looking import Counting, uncounted
+from jepakit.runs.seeing.looking import Counting, ticking, uncounted
 
 _LEARNED_ON = 2_000_000  # number of the judge's first scene
 _JUDGED_ON = 1_000_000
@@ -91,10 +91,11 @@ def judge_scenes(
     most = min(map(len, found.values()))
     found = {how: objects[:most] for how, objects in found.items()}
     marks, rows = {}, rows_of(decoder, untrained)
+    ticks = len(rows) * len(found) * num_ticks(most, settings.samples)
     with counting("samples") as count:
+        tick = ticking(count, ticks)
         for name, source in rows.items():
-            marks[name] = _marks(decoder, source, found, judge, settings)
-            count(len(marks), len(rows))
+            marks[name] = _marks(decoder, source, found, judge, settings, tick)
     marks[REAL] = {
         f"{question}/{how} hidden": right.float()
         for how, objects in found.items()
@@ -114,13 +115,14 @@ def _marks(
     found: Mapping[How, Sequence[HiddenObject]],
     judge: Judge,
     settings: ImagineSettings,
+    tick: Callable[[], None],
 ) -> dict[str, Float[Tensor, " B"]]:
     """By question and way of hiding: the share of each scene's samples that are right."""
     marks = {}
     for how, objects in found.items():
         views = torch.stack([torch.from_numpy(o.picture).permute(2, 0, 1) for o in objects])
         boxes, seeds = [o.box for o in objects], range(settings.samples)
-        drawn = imagine(source.trio, decoder, views, boxes, seeds, source.told, settings)
+        drawn = imagine(source.trio, decoder, views, boxes, seeds, source.told, settings, tick)
         said = judge.answers(drawn.flatten(0, 1))
         truth = Answers.of([o for o in objects for _ in seeds])
         for question, right in said.right(truth).items():
@@ -146,15 +148,15 @@ def distances(
     found, rows = {}, rows_of(decoder, untrained)
     boxes, seeds = [box] * len(views), range(settings.samples)
     with counting("samples") as count:
+        tick = ticking(count, len(rows) * num_ticks(len(boxes), len(seeds)))
         for name, source in rows.items():
-            drawn = imagine(source.trio, decoder, views, boxes, seeds, source.told, settings)
+            drawn = imagine(source.trio, decoder, views, boxes, seeds, source.told, settings, tick)
             seen = [_features(decoder, _all_pasted(views, box, drawn[:, n]), box) for n in seeds]
             apart = [1 - F.cosine_similarity(real, features, dim=1).mean() for features in seen]
             found[name] = {
                 "feature_distance": torch.stack(apart).mean().item(),
                 "frechet": frechet(real, seen[0]),
             }
-            count(len(found), len(rows))
     return found
 
 

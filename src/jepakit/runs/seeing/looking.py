@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,12 @@ def uncounted(name: str) -> Iterator[Callable[[int, int], None]]:
 
 class NotDrawn(ValueError):
     """One part cannot be drawn of this model; the sentence says what is missing."""
+
+
+def ticking(count: Callable[[int, int], None], total: int) -> Callable[[], None]:
+    """What is called after each of so many steps."""
+    number = itertools.count(1)
+    return lambda: count(next(number), total)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +220,14 @@ def test_the_frechet_distance_is_that_of_gaussians() -> None:
 
 def test_scores_have_a_row_for_every_control(decoder: Decoder) -> None:
     few = ImagineSettings(steps=1, samples=2, pictures=4, block=2)
-    comparison = judge_scenes(decoder, decoder.trio, few, learned_on=20)
+    told: list[tuple[int, int]] = []
+
+    @contextmanager
+    def counting(name: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: told.append((done, total))
+
+    comparison = judge_scenes(decoder, decoder.trio, few, learned_on=20, counting=counting)
+    assert told == [(done, 8) for done in range(1, 9)]  # four rows, two ways of hiding
     assert list(comparison.scores) == [
         "prediction",
         "true representation",
@@ -227,6 +236,8 @@ def test_scores_have_a_row_for_every_control(decoder: Decoder) -> None:
         "the real pixels",
     ]
     assert len(comparison.columns) == 6
-    found = distances(decoder, decoder.trio, views(), BOX, few)
+    told.clear()
+    found = distances(decoder, decoder.trio, views(), BOX, few, counting)
+    assert told == [(done, 4) for done in range(1, 5)]
     assert all(numbers["feature_distance"] > 0 for numbers in found.values())
     assert all(numbers["frechet"] > 0 for numbers in found.values())
