@@ -59,13 +59,15 @@ def pixel_decoder(**settings: Any) -> PixelDecoder:
     return PixelDecoder(chosen, trained.context_encoder, trained.predictor)
 
 
-def pixel_decoder_case(variant: str, own_graph: bool = True, **settings: Any) -> Case:
+def pixel_decoder_case(
+    variant: str, own_graph: bool = True, frozen: tuple[str, ...] = (), **settings: Any
+) -> Case:
     return Case(
         f"pixel_decoder-{variant}",
         lambda: pixel_decoder(**settings),
         {"average": "denoiser"},
         own_graph=own_graph,
-        frozen=("context_encoder", "target_encoder", "predictor"),
+        frozen=("context_encoder", "target_encoder", "predictor", *frozen),
     )
 
 
@@ -82,6 +84,11 @@ CASES = {
     "pixel_decoder": [
         pixel_decoder_case("pooled"),
         pixel_decoder_case("tokens", condition="tokens"),
+        pixel_decoder_case(
+            *("voices", False, ("untrained_encoder", "untrained_predictor")),
+            told=("predicted", "target", "untrained"),
+            condition="tokens",
+        ),
         pixel_decoder_case("view", own_graph=False, decodes="view", size=16),
         pixel_decoder_case("noise", own_graph=False, predicts="noise", schedule="linear"),
     ],

@@ -20,7 +20,8 @@ data:
   view: {size: 32}
   num_workers: 0
 objective:
-  {kind: pixel_decoder, model: run, size: 8, widths: [8, 16], num_blocks: 1, ema: [0.9, 0.9]}
+  {kind: pixel_decoder, model: run, told: [predicted, untrained], size: 8, widths: [8, 16],
+   num_blocks: 1, ema: [0.9, 0.9]}
 optimization: {epochs: 3, warmup_epochs: 1, weight_decay: 0.0, final_weight_decay: 0.0}
 batch: {size: 16, device: 8}
 checkpoint: {every_steps: 3, every_minutes: null, keep_last: 9}
@@ -52,6 +53,11 @@ def test_a_decoder_trains_resumes_and_imagines(jepa: Jepa, finished: Path, tmp_p
     assert expected.keys() == found.keys()
     assert [k for k, value in expected.items() if not torch.equal(value, found[k])] == []
     trained = load_file(next((tmp_path / "elsewhere").glob("checkpoints/*40/state.safetensors")))
+    assert not any(
+        torch.equal(found[k], trained[k.replace("untrained", "context")])
+        for k in found
+        if k.startswith("objective/untrained_encoder.") and k.endswith("qkv.weight")
+    )
     for name in ("context_encoder", "target_encoder", "predictor"):
         kept = [k for k in trained if k.startswith(f"objective/{name}.")]
         assert kept
@@ -80,6 +86,7 @@ def test_a_decoder_trains_resumes_and_imagines(jepa: Jepa, finished: Path, tmp_p
         folder=tmp_path,
     )
     assert scored.wait() == 0, scored.said
+    assert "objective.told=[predicted,target,untrained] trains" in " ".join(scored.said.split())
     distances = json.loads((tmp_path / "scores.json").read_text())["distances"]
     assert all(numbers["feature_distance"] > 0 for numbers in distances.values())
 

@@ -15,7 +15,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Measure speed, and how good drawings and exports are.", no_args_is_help=True
+)
 app.add_typer(bench, name="bench")
 data_commands = typer.Typer(help="Look at pictures before training on them.", no_args_is_help=True)
 app.add_typer(data_commands, name="data")

@@ -226,7 +226,11 @@ def studio(
         typer.Option("--decoder", help="a decoder's run, of the first model"),
     ] = None,
     host: Annotated[
-        str, typer.Option("--host", help="address to answer at; others than this machine's: see it")
+        str,
+        typer.Option(
+            "--host",
+            help="address to answer at; the default is seen from this machine alone",
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int | None,

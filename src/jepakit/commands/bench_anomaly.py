@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jepakit.commands.counted_work import counting_steps
+from jepakit.commands.counted_work import CountedSteps
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.runs.seeing.anomaly import measure_anomalies
@@ -25,13 +25,14 @@ def bench_anomaly(model: str, words: Sequence[str], out: Path | None, device: st
     loaded = load_weights(model, chosen)
     source = ProceduralScenes(ProceduralScenes.Settings(size=loaded.size))
     precision = choose_precision(chosen, "auto")
-    looking = Looking(
-        *(loaded, source, loaded.size, settings, chosen, precision),
-        counting=counting_steps(console),
-    )
+    counting = CountedSteps(console)
+    looking = Looking(loaded, source, loaded.size, settings, chosen, precision, counting=counting)
     number = settings.anomaly.pictures
     console.print(f"{number} scenes of each kind (anomaly.pictures)")
-    comparison = measure_anomalies(looking).comparison
+    try:
+        comparison = measure_anomalies(looking).comparison
+    except KeyboardInterrupt:
+        return counting.exit_code
     console.print(comparison.table())
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from jepakit.commands.counted_work import counting_steps
+from jepakit.commands.counted_work import CountedSteps
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.core.files import write_text
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.runs.given_pictures import open_given
-from jepakit.runs.seeing.decoder import check_same_model, open_decoder
+from jepakit.runs.seeing.decoder import Decoder, check_same_model, open_decoder
 from jepakit.runs.seeing.imagine_scores import distances, foreign_rows, judge_scenes
 from jepakit.runs.seeing.imagined import box_on
 from jepakit.runs.seeing.looking import Looking
@@ -46,25 +47,36 @@ def bench_imagine(
     else:
         source = list(open_given(data, channels).values())[-1]
     looking = Looking(loaded, source, size, settings, chosen, precision, opened)
-    untrained = untrained_trio(looking)
-    counting = counting_steps(console)
+    counting = CountedSteps(console)
+    looking = replace(looking, counting=counting)
     console.print(f"{settings.imagine.pictures} pictures (imagine.pictures), samples of {decoder}")
-    if data is None:
-        comparison = judge_scenes(opened, untrained, settings.imagine, counting=counting)
-        console.print(comparison.table())
-        text = comparison.model_dump_json(indent=2)
-    else:
-        views = looking.others(settings.imagine.pictures, "imagine")
-        found = distances(opened, untrained, views, box_on(looking), settings.imagine, counting)
-        console.print(_table(found, len(views)))
-        text = json.dumps({"num_pictures": len(views), "distances": found}, indent=2)
+    score = _on_scenes if data is None else _on_photographs
+    try:
+        table, text = score(looking, opened)
+    except KeyboardInterrupt:
+        return counting.exit_code
+    console.print(table)
     if foreign := foreign_rows(opened):
-        console.print(foreign, highlight=False)
+        console.print(foreign, markup=False, highlight=False)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text + "\n")
         console.print(f"written: {out}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _on_scenes(looking: Looking, decoder: Decoder) -> tuple[Table, str]:
+    settings, counting = looking.settings.imagine, looking.counting
+    comparison = judge_scenes(decoder, untrained_trio(looking), settings, counting=counting)
+    return comparison.table(), comparison.model_dump_json(indent=2)
+
+
+def _on_photographs(looking: Looking, decoder: Decoder) -> tuple[Table, str]:
+    settings = looking.settings.imagine
+    views, box = looking.others(settings.pictures, "imagine"), box_on(looking)
+    found = distances(decoder, untrained_trio(looking), views, box, settings, looking.counting)
+    text = json.dumps({"num_pictures": len(views), "distances": found}, indent=2)
+    return _table(found, len(views)), text
 
 
 def _table(found: dict[str, dict[str, float]], number: int) -> Table:

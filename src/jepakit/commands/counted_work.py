@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -13,11 +12,6 @@ from jepakit.core.durations import in_words
 from jepakit.training.interruption import Interruption
 
 _SECONDS_BETWEEN_LINES = 15.0
-
-
-def counting_steps(console: Console) -> Callable[[str], CountedWork]:
-    """Makes a count of the steps of work that is named when it begins."""
-    return lambda name: CountedWork(console, name, "steps")
 
 
 class CountedWork:
@@ -84,3 +78,20 @@ class CountedWork:
         )
         self._task = self._bar.add_task("", total=total, completed=done)
         self._bar.start()
+
+
+class CountedSteps:
+    """Counts the steps of work that is named when it begins; the last one tells how it ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._work = console, CountedWork(console, "", "steps")
+
+    def __call__(self, name: str) -> CountedWork:
+        """The count of one piece of work, to be entered."""
+        self._work = CountedWork(self._console, name, "steps")
+        return self._work
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that was asked to stop."""
+        return self._work.interruption.exit_code

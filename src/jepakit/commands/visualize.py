@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from jepakit.commands.counted_work import counting_steps
+from jepakit.commands.counted_work import CountedSteps
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.core.files import made_in, told_if_full
 from jepakit.core.settings import Settings
@@ -55,8 +55,12 @@ def visualize(typed: Mapping[str, Any], words: Sequence[str]) -> int:
     if folder.is_file():
         raise ValueError(f"{folder} is a file: name a folder after --out")
     made_in(folder.parent)  # told before minutes of drawing
-    looking = replace(looking, counting=counting_steps(console))
-    shown, missing = show(looking, what, lambda line: console.print(line, style="dim"))
+    counting = CountedSteps(console)
+    looking = replace(looking, counting=counting)
+    try:
+        shown, missing = show(looking, what, lambda line: console.print(line, style="dim"))
+    except KeyboardInterrupt:
+        return counting.exit_code
     with told_if_full(folder):
         page = write_shown(shown, missing, loaded.name, _command(asked, words), folder)
     console.print(f"open {page.resolve()}", markup=False, highlight=False, soft_wrap=True)

@@ -24,7 +24,7 @@ def uniforms(
     counters = torch.arange(width, device=indices.device)
     of_picture = _mixed(_mixed(draw & _BITS) ^ (indices & _BITS))
     bits = _mixed(of_picture[:, None] ^ _mixed(counters)[None])
-    return ((bits >> 8).float() + 0.5) / 2**24  # 24 bits are what float32 can tell apart
+    return ((bits >> 9).float() + 0.5) / 2**23  # with the half, 24 bits: all that float32 holds
 
 
 def normals(

@@ -48,8 +48,8 @@ class PixelDecoder(Objective):
         told: tuple[Heard, ...] = Field(
             ("predicted",),
             min_length=1,
-            description="what it learns to draw from, by turns: the prediction (paper); beside it "
-            "the true representation (target) and what untrained networks predict, for controls",
+            description="what it learns to draw from, one a picture at random: the prediction "
+            "(paper); also the true representation (target) and what untrained networks predict",
         )
         decodes: Literal["block", "view"] = Field(
             "block", description="the pixels of the block alone, or the whole view around it"

@@ -76,12 +76,13 @@ def write_report(
 
 
 def _health(trained: Trained, curves: dict[str, Curve]) -> list[Section]:
-    width = trained.objective.kept_encoder().width
+    learns = isinstance(trained.config.objective, IJepa.Settings)
+    width = trained.objective.kept_encoder().width if learns else None
     if not curves:
         words = "This run has no metrics.csv, so nothing can be said about its health."
         return [Text(words, heading="Is it healthy?", tone="warning")]
     sections: list[Section] = []
-    found = verdicts(curves, width)
+    found = verdicts(curves, width, trained.config.monitors.probe_test)
     for good in (False, True):
         words = "\n\n".join(verdict.words for verdict in found if verdict.good == good)
         if words:

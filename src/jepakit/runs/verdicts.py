@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,18 +19,21 @@ class Verdict:
     words: str
 
 
-def verdicts(curves: Mapping[str, Curve], width: int) -> list[Verdict]:
+def verdicts(
+    curves: Mapping[str, Curve], width: int | None, num_probed: int | None = None
+) -> list[Verdict]:
     """A verdict for each thing that was watched, by the thresholds of the monitors' warnings.
 
-    `width` is that of the encoder. A run without monitors has fewer verdicts.
+    `width` is that of the encoder, None if it does not learn; `num_probed` the number of pictures
+    of the online probe's score. A run without monitors has fewer verdicts.
     """
     last = {name: float(curve.values[-1]) for name, curve in curves.items() if len(curve.values)}
     found = [
         _loss(curves),
-        _rank(last, width),
+        _rank(last, width) if width is not None else None,
         _cosine(last),
         _position(last),
-        _probe(curves),
+        _probe(curves, num_probed),
         _masks(last),
         _waiting(last),
     ]
@@ -91,7 +95,7 @@ def _position(last: Mapping[str, float]) -> Verdict | None:
     return Verdict(gap >= 0.02 and share <= 0.95, words)
 
 
-def _probe(curves: Mapping[str, Curve]) -> Verdict | None:
+def _probe(curves: Mapping[str, Curve], num_probed: int | None) -> Verdict | None:
     name = next((n for n in ("probe/linear", "probe/knn") if n in curves), None)
     if name is None:
         return None
@@ -99,7 +103,8 @@ def _probe(curves: Mapping[str, Curve]) -> Verdict | None:
     first, best, end = float(values[0]), float(np.nanmax(values)), float(values[-1])
     kind = name.removeprefix("probe/").replace("linear", "linear probe").replace("knn", "k-NN")
     words = f"On a few labelled pictures the {kind} went from {first:.0%} to {end:.0%}"
-    if best - end > 0.05:
+    luck = 4 * math.sqrt(best * (1 - best) / num_probed) if num_probed else 0.0
+    if best - end > max(0.05, luck):
         return Verdict(False, f"{words}, but had been {best:.0%}: an earlier checkpoint is better.")
     return Verdict(True, f"{words} while it trained.")
 
@@ -118,6 +123,6 @@ def _waiting(last: Mapping[str, float]) -> Verdict | None:
     if wait is None:
         return None
     words = f"Waiting for pictures took {wait:.0%} of the time"
-    if wait > 0.1:
+    if wait > 0.05:
         return Verdict(False, f"{words}: see docs/guides/feeding-the-gpu.md.")
     return Verdict(True, f"{words}.")

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from jepakit.core import noise
 from jepakit.core.noise import normals, uniforms
 
 DRAW = torch.tensor(7)
+
+
+def test_numbers_lie_inside_of_their_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest bits there are: once in 17 million numbers, which a long training draws."""
+    monkeypatch.setattr(noise, "_mixed", lambda numbers: torch.full_like(numbers, 0xFFFFFFFF))
+    assert 0.999 < uniforms(DRAW, torch.arange(2), 3).max() < 1
+    monkeypatch.setattr(noise, "_mixed", torch.zeros_like)
+    assert 0 < uniforms(DRAW, torch.arange(2), 3).min() < 0.001
 
 
 def test_a_picture_gets_the_same_noise_in_every_company() -> None:

@@ -111,6 +111,26 @@ def test_every_picture_hears_the_voice_that_was_drawn_for_it() -> None:
     torch.testing.assert_close(told["target"][1], whole[1, HIDDEN[1]])
 
 
+def test_the_denoiser_hears_each_picture_in_the_voice_of_its_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    objective = decoder(told=ALL, drop=0.0)
+    heard: list[Block] = []
+    usual = objective.denoiser.forward
+    spy = lambda *given: (heard.append(given[2]), usual(*given))[1]  # noqa: E731
+    monkeypatch.setattr(objective.denoiser, "forward", spy)
+    batch = batch_of(torch.randn(2, 3, 16, 16))
+    told = [objective.told_by(source, batch, HIDDEN) for source in ALL]
+    for seed in range(8):
+        torch.manual_seed(seed)
+        objective(batch)
+    voices = torch.stack([block.voice for block in heard])
+    assert set(voices.flatten().tolist()) == {0, 1, 2}
+    for block in heard:
+        for picture, voice in enumerate(block.voice.tolist()):
+            torch.testing.assert_close(block.tokens[picture], told[voice][picture])
+
+
 def test_all_voices_are_drawn_and_every_one_has_its_own_map() -> None:
     objective = decoder(told=ALL, drop=0.0)
     many = torch.arange(600)

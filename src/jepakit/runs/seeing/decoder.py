@@ -88,6 +88,17 @@ def check_same_model(decoder: Decoder, model: Loaded) -> None:
             )
 
 
+def check_same_size(decoder: Decoder, size: tuple[int, int]) -> None:
+    """`ValueError` if pictures are looked at with another size than it was trained at."""
+    own = tuple(decoder.loaded.size)
+    if own != tuple(size):
+        raise ValueError(
+            f"{decoder.name} decodes views of {own[0]} x {own[1]} pixels, and these have {size[0]} "
+            f"x {size[1]}: look with --size {own[0]}, or train a decoder with "
+            f"data.view.size={size[0]}"
+        )
+
+
 def _equal(one: nn.Module, other: nn.Module) -> bool:
     ours, theirs = one.state_dict(), other.state_dict()
     learned = [name for name in ours if not name.endswith("pos_embed")]  # resampled with the size

@@ -14,7 +14,7 @@ from jepakit.data.sources.source import Box
 from jepakit.models.denoiser import place_of
 from jepakit.models.positions import Grid
 from jepakit.runs.prediction import patches_in
-from jepakit.runs.seeing.decoder import Decoder
+from jepakit.runs.seeing.decoder import Decoder, check_same_size
 from jepakit.runs.seeing.energy import Trio, block_sides
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
 from jepakit.runs.seeing.sampling import Rows, boxes_of, sample
@@ -91,11 +91,7 @@ def pasted(
 def _hidden(decoder: Decoder, views: Tensor, boxes: Sequence[Box]) -> Int[Tensor, "B L"]:
     """The tokens in each box."""
     encoder, size = decoder.objective.target_encoder, decoder.loaded.size
-    if tuple(views.shape[-2:]) != tuple(size):
-        raise ValueError(
-            f"{decoder.name} decodes views of {size[0]} x {size[1]} pixels, these have "
-            f"{views.shape[-2]} x {views.shape[-1]}: give views of its size"
-        )
+    check_same_size(decoder, (views.shape[-2], views.shape[-1]))
     if not boxes or len(boxes) != len(views):
         raise ValueError(f"{len(boxes)} boxes for {len(views)} pictures: give one for each")
     if len({tuple(box[2:]) for box in boxes}) > 1:

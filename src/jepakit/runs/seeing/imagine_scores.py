@@ -51,12 +51,13 @@ def rows_of(decoder: Decoder, untrained: Trio) -> dict[str, Source]:
 
 
 def foreign_rows(decoder: Decoder) -> str:
-    """A sentence on controls that the decoder was not trained on; empty if it was on all."""
-    controls: dict[Heard, str] = {
+    """A sentence on rows that the decoder was not trained on; empty if it was on all."""
+    told: dict[Heard, str] = {
+        "predicted": "predictions",
         "target": "true representations",
         "untrained": "untrained networks' predictions",
     }
-    foreign = " and ".join(name for source, name in controls.items() if not decoder.knows(source))
+    foreign = " and ".join(name for source, name in told.items() if not decoder.knows(source))
     if not foreign:
         return ""
     return (
@@ -79,8 +80,13 @@ def judge_scenes(
     is the most that can be reached. Samples of one scene are averaged before the bootstrap.
     """
     trio = decoder.trio
+    if trio.target_encoder.num_channels != 3:
+        raise ValueError(
+            f"scenes have 3 channels, and {decoder.name} draws {trio.target_encoder.num_channels}: "
+            "name pictures with --data"
+        )
     grid = trio.target_encoder.rows_and_columns(*decoder.loaded.size)
-    side = box_sides(grid, settings)[0]
+    side = min(box_sides(grid, settings))
     learned = _scenes(decoder, _LEARNED_ON, learned_on)
     judge = train_judge([o for how in HIDDEN for o in hidden_objects(learned, grid, side, how)])
     tested = _scenes(decoder, _JUDGED_ON, 4 * settings.pictures)
@@ -89,6 +95,11 @@ def judge_scenes(
         for how in HIDDEN
     }
     most = min(map(len, found.values()))
+    if not most:
+        raise ValueError(
+            f"no object of {4 * settings.pictures} scenes is hidden by a box of {side} x {side} "
+            f"patches of a grid of {grid[0]} x {grid[1]}: set imagine.block to another number"
+        )
     found = {how: objects[:most] for how, objects in found.items()}
     marks, rows = {}, rows_of(decoder, untrained)
     ticks = len(rows) * len(found) * num_ticks(most, settings.samples)

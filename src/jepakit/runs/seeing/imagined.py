@@ -8,11 +8,11 @@ from torch import Tensor
 
 from jepakit.data.sources.source import Box
 from jepakit.runs.prediction import patches_in
-from jepakit.runs.seeing.decoder import Decoder, check_same_model
-from jepakit.runs.seeing.imagine import box_sides, imagine, pasted
+from jepakit.runs.seeing.decoder import Decoder, check_same_model, check_same_size
+from jepakit.runs.seeing.imagine import box_sides, imagine, num_ticks, pasted
 from jepakit.runs.seeing.imagine_scores import foreign_rows, rows_of
 from jepakit.runs.seeing.imagine_settings import ImagineSettings
-from jepakit.runs.seeing.looking import Looking, NotDrawn, Shown
+from jepakit.runs.seeing.looking import Looking, NotDrawn, Shown, ticking
 from jepakit.runs.seeing.untrained import untrained_trio
 from jepakit.visualization import Gallery, Picture
 from jepakit.visualization.heat import frame_patches
@@ -37,21 +37,21 @@ def show_imagine(looking: Looking) -> Shown:
     looking.trio()  # `NotDrawn` if the model cannot predict
     try:
         check_same_model(decoder, looking.loaded)
+        check_same_size(decoder, looking.size)
         settings, box = looking.settings.imagine, box_on(looking)
     except ValueError as error:
         raise NotDrawn(str(error)) from None
     columns = ["original", "context"]
     drawn: list[Tensor] = []
     rows = rows_of(decoder, untrained_trio(looking))
+    boxes, few = [box] * len(looking.pictures), min(_NUM_CONTROLS, settings.samples)
+    numbers = [settings.samples if s.told == "predicted" else few for s in rows.values()]
     with looking.counting("imagined contents") as count:
-        for name, source in rows.items():
-            number = settings.samples if source.told == "predicted" else _NUM_CONTROLS
-            number = min(number, settings.samples)
-            boxes = [box] * len(looking.pictures)
+        tick = ticking(count, sum(num_ticks(len(boxes), number) for number in numbers))
+        for (name, source), number in zip(rows.items(), numbers, strict=True):
             arguments = (decoder, looking.pictures, boxes, range(number), source.told, settings)
-            drawn.append(imagine(source.trio, *arguments))
+            drawn.append(imagine(source.trio, *arguments, tick))
             columns += [name, *[""] * (number - 1)]
-            count(len(drawn), len(rows))
     samples = torch.cat(drawn, dim=1)
     strips = [
         _strip(looking, view, box, contents)

@@ -47,6 +47,7 @@ class NotDrawn(ValueError):
 def ticking(count: Callable[[int, int], None], total: int) -> Callable[[], None]:
     """What is called after each of so many steps."""
     number = itertools.count(1)
+    count(0, total)
     return lambda: count(next(number), total)
 
 
@@ -72,16 +73,21 @@ class Looking:
     decoder: Decoder | None = None  # for imagined contents
     counting: Counting = uncounted
 
-    @cached_property
+    @property
     def places(self) -> list[int]:
-        """Which pictures are drawn, in order."""
-        number = min(self.settings.num_pictures, len(self.source))
-        return sorted(self.source.some(number, self.settings.seed, "visualize").tolist())
+        """Which pictures are drawn, in order; broken ones are left out. `ValueError` if all are."""
+        return self._drawn[0]
 
-    @cached_property
+    @property
     def pictures(self) -> UInt8[Tensor, "B C H W"]:
         """Centre views of the pictures that are drawn. `ValueError` if none can be read."""
-        return self.read(self.places)
+        return self._drawn[1]
+
+    @cached_property
+    def _drawn(self) -> tuple[list[int], UInt8[Tensor, "B C H W"]]:
+        number = min(self.settings.num_pictures, len(self.source))
+        places = sorted(self.source.some(number, self.settings.seed, "visualize").tolist())
+        return self._read(places)
 
     @cached_property
     def usual(self) -> UInt8[Tensor, "B C H W"]:
@@ -96,12 +102,16 @@ class Looking:
 
     def read(self, indices: Sequence[int]) -> UInt8[Tensor, "B C H W"]:
         """The centre views at these places; broken pictures are left out."""
+        return self._read(indices)[1]
+
+    def _read(self, indices: Sequence[int]) -> tuple[list[int], UInt8[Tensor, "B C H W"]]:
         stream = evaluation_loader(self.source, self.size, indices)
-        found = [views for views, _, _ in stream]
+        found = [(views, readable) for views, _, readable in stream]
         if not found:
             reason = next(iter(stream.broken.items()), ("", "it is empty"))
             raise ValueError(f"no picture of {self.source.name(0)} … can be read: {reason[1]}")
-        return torch.cat(found)
+        views, readable = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return readable.tolist(), views
 
     @property
     def grid(self) -> Grid:

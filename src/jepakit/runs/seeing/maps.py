@@ -176,7 +176,8 @@ def _patches(looking: Looking, foreground: Float[Tensor, "B N"], grid: Grid) -> 
             f"to {columns - 1}"
         )
     finer = grid[0] // rows
-    place = given[0] * finer * grid[1] + given[1] * finer
+    row, column = (place * finer + finer // 2 for place in given)  # the token at its middle
+    place = row * grid[1] + column
     return torch.full((len(foreground),), place)
 
 

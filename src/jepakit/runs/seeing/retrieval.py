@@ -62,9 +62,9 @@ def show_retrieval(looking: Looking) -> Shown:
             for n, sheet in enumerate(sheets, 1)
         ),
         heading="What the model expects in a hidden block",
-        caption=f"Above: the blocks of {len(gallery)} other pictures whose representations are "
-        "nearest to what the predictor expects in the hidden block. Below: the nearest to what is "
-        "really there.",
+        caption=f"Above: the blocks of a gallery of {len(gallery)} pictures whose "
+        "representations are nearest to what the predictor expects in the hidden block. Below: the "
+        "nearest to what is really there.",
         narrowest=520,
     )
     table = _judge(looking, judged, gallery, hidden)
@@ -118,7 +118,9 @@ def retrieve(
 ) -> Retrieved:
     """Compare blocks by the cosine of all their tokens, after taking each place's mean away."""
     encoded = EncodedGallery.of(trio, gallery)
-    predicted, truth = trio.predicted(queries, hidden), trio.truth(queries)[:, hidden]
+    chunks = queries.split(64)
+    predicted = torch.cat([trio.predicted(chunk, hidden) for chunk in chunks])
+    truth = torch.cat([trio.truth(chunk)[:, hidden] for chunk in chunks])
     return retrieve_among(encoded, predicted, truth, hidden, grid, num)
 
 

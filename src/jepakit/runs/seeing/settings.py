@@ -31,7 +31,7 @@ class MapSettings(Settings):
         description="mean tokens taken away first: of each place, then of each picture",
     )
     patch: tuple[int, int] | None = Field(
-        None, description="row and column that is compared; null = the foreground's middle"
+        None, description="row and column that is compared; null = the one that stands out most"
     )
     segments: int = Field(6, ge=2, le=32, description="groups of tokens, over all pictures")
     attention_layers: int = Field(2, ge=1, description="the last ones")

@@ -10,14 +10,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from jepakit.data.sources.source import Box
-from jepakit.runs.seeing.decoder import check_same_model, open_decoder
+from jepakit.runs.seeing.decoder import check_same_model, check_same_size, open_decoder
 from jepakit.runs.seeing.imagine import imagine, pasted
 from jepakit.runs.seeing.looking import Looking
 from jepakit.visualization.tiles import to_colour
 
 # (views 1 C H W, box in pixels, seeds) -> one picture S H W 3 per seed, the box's content imagined.
 Imagine = Callable[[UInt8[Tensor, "1 C H W"], Box, Sequence[int]], UInt8[np.ndarray, "S H W 3"]]
-SEEDS = (0, 1, 2, 3)
 
 
 def open_imagine(name: str, looking: Looking) -> Imagine:
@@ -27,9 +26,7 @@ def open_imagine(name: str, looking: Looking) -> Imagine:
     """
     decoder = open_decoder(name, looking.device, looking.precision)
     check_same_model(decoder, looking.loaded)
-    if tuple(decoder.loaded.size) != looking.size:
-        height, width = decoder.loaded.size
-        raise ValueError(f"{name} decodes views of {height} x {width} pixels: leave --size out")
+    check_same_size(decoder, looking.size)
     trio, settings = looking.trio(), looking.settings.imagine
 
     def imagined(

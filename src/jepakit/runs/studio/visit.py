@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jepakit.data.sources.source import Picture
+from jepakit.data.sources.source import BrokenPicture, Picture
 from jepakit.models.positions import Grid
 from jepakit.runs.seeing.looking import NotDrawn
 from jepakit.runs.studio import panels
 from jepakit.runs.studio.box import ChosenPatch, HiddenBox
-from jepakit.runs.studio.imagining import SEEDS, Imagine
+from jepakit.runs.studio.imagining import Imagine
 from jepakit.runs.studio.panels import Panel
 from jepakit.runs.studio.sight import Looker, Sight
 from jepakit.runs.studio.uploads import read_upload
@@ -45,7 +45,10 @@ class Studio:
         looking = self.lookers[0].looking
         if not 0 <= number < len(looking.places):
             raise ValueError(f"There is no example {number + 1}: choose one that is shown.")
-        return looking.source.open(looking.places[number])
+        try:
+            return looking.source.open(looking.places[number])
+        except BrokenPicture as error:  # it was readable when the page was opened
+            raise ValueError(f"Example {number + 1} cannot be read any more: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class Visit:
     def _show(self, picture: Picture, example: int | None) -> None:
         """Look at this picture from now on; only what the networks see of it is kept."""
         self._sights = tuple(looker.see(picture) for looker in self.studio.lookers)
-        self.patch = self._sights[0].standing_out
+        with self.studio.computing:
+            self.patch = self._sights[0].standing_out
         self._example, self._scene_is_new = example, True
         self._stale |= _FOLLOW_THE_PICTURE
 
@@ -139,6 +143,8 @@ class Visit:
                 if ticket != self._ticket:
                     return
                 yield Step({kind: html}, "Looking …")
+            if ticket != self._ticket:
+                return
             if is_last:
                 self._stale.discard(kind)
         if ticket != self._ticket:
@@ -199,6 +205,6 @@ class Visit:
         if sight.looker is not self.studio.lookers[0]:
             raise NotDrawn(f"The decoder belongs to {self.studio.lookers[0].name}.")
         pixels = box.pixels(sight.looker.looking.loaded.encoder.patch)
-        for seed in SEEDS:
+        for seed in range(sight.looker.looking.settings.imagine.samples):
             samples.extend(imagine(sight.views, pixels, (seed,)))
             yield panels.imagined(sight, box, samples)

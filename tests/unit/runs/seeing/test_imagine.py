@@ -169,7 +169,7 @@ def test_a_box_that_hides_everything_is_refused_before_anything_is_drawn(decoder
 
 def test_other_sizes_and_other_models_are_told(decoder: Decoder, model: str) -> None:
     small = views()[:, :, :24, :24]
-    with pytest.raises(ValueError, match="decodes views of 32 x 32 pixels, these have 24 x 24"):
+    with pytest.raises(ValueError, match="decodes views of 32 x 32 pixels, and these have 24 x 24"):
         imagine(decoder.trio, decoder, small, [BOX] * 3, [1])
     with pytest.raises(ValueError, match="is no decoder: train one with"):
         open_decoder(model, CPU, "fp32")
@@ -227,7 +227,7 @@ def test_scores_have_a_row_for_every_control(decoder: Decoder) -> None:
         yield lambda done, total: told.append((done, total))
 
     comparison = judge_scenes(decoder, decoder.trio, few, learned_on=20, counting=counting)
-    assert told == [(done, 8) for done in range(1, 9)]  # four rows, two ways of hiding
+    assert told == [(done, 8) for done in range(9)]  # four rows, two ways of hiding
     assert list(comparison.scores) == [
         "prediction",
         "true representation",
@@ -238,6 +238,6 @@ def test_scores_have_a_row_for_every_control(decoder: Decoder) -> None:
     assert len(comparison.columns) == 6
     told.clear()
     found = distances(decoder, decoder.trio, views(), BOX, few, counting)
-    assert told == [(done, 4) for done in range(1, 5)]
+    assert told == [(done, 4) for done in range(5)]
     assert all(numbers["feature_distance"] > 0 for numbers in found.values())
     assert all(numbers["frechet"] > 0 for numbers in found.values())

@@ -58,20 +58,21 @@ def test_expectations_are_judged_on_further_pictures_beside_untrained_networks(
     assert list(scores) == ["prediction", "untrained networks"]
     words = next(section for section in shown.sections if isinstance(section, Text))
     assert "14 pictures, 95 % bootstrap intervals" in words.body  # 3 drawn, a fifth of 57
-    own = trained_alone(looking, monkeypatch)
+    own = verdict(looking, monkeypatch, right=True)
     assert own.tone == "good"
     assert "than 100.0 (100.0–100.0) % of the blocks" in own.body
+    assert verdict(looking, monkeypatch, right=False).tone == "warning"
 
 
-def trained_alone(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> Text:
-    """The verdict if the model's predictions are the truth, and those of other networks are not."""
+def verdict(looking: Looking, monkeypatch: pytest.MonkeyPatch, right: bool) -> Text:
+    """If the model's predictions are the truth and others' are near it, or the other way round."""
     trio = looking.trio()
-    kind, usual = type(trio), type(trio).predicted
+    kind = type(trio)
 
     def predicted(self: Trio, views: Tensor, hidden: Tensor) -> Tensor:
-        if self.predictor is trio.predictor:
-            return self.truth(views)[:, hidden]
-        return usual(self, views, hidden)
+        truth = self.truth(views)[:, hidden]
+        is_right = (self.predictor is trio.predictor) == right
+        return truth if is_right else truth + 3 * truth.std() * torch.randn_like(truth)
 
     monkeypatch.setattr(kind, "predicted", predicted)
     sections = show_retrieval(looking).sections

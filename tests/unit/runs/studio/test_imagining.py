@@ -44,5 +44,5 @@ def test_the_page_shows_samples_of_the_first_model(looks: list[Looking], decoder
 def test_a_decoder_of_another_model_or_size(looks: list[Looking], decoder: str) -> None:
     with pytest.raises(ValueError, match="whose weights are not those of"):
         open_imagine(decoder, looks[1])
-    with pytest.raises(ValueError, match="decodes views of 32 x 32 pixels: leave --size out"):
+    with pytest.raises(ValueError, match="these have 48 x 48: look with --size 32, or"):
         open_imagine(decoder, replace(looks[0], size=(48, 48)))

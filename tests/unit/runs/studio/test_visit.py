@@ -8,12 +8,14 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from torch import Tensor
 
+from jepakit.data.sources.source import BrokenPicture, Picture
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.studio.box import HiddenBox
 from jepakit.runs.studio.opening import studio_of
@@ -54,6 +56,26 @@ def test_a_refused_change_leaves_what_was_said_of_the_look(visit: Visit) -> None
         visit.hide(WORDS | {"height": 0})
     assert visit.status == said
     assert changed(visit) == {}
+
+
+def test_an_example_that_is_broken_is_left_out(studio: Studio, monkeypatch: Any) -> None:
+    looking = studio.lookers[0].looking
+    chosen = sorted(looking.source.some(3, 0, "visualize").tolist())
+    usual = looking.source.open
+
+    def opened(index: int) -> Picture:
+        if index == chosen[0]:
+            raise BrokenPicture("scene", "it is damaged")
+        return usual(index)
+
+    monkeypatch.setattr(looking.source, "open", opened)
+    assert looking.places == chosen[1:]
+    assert len(studio.examples) == 2
+    seen = studio.lookers[0].see(studio.example(0)).tile
+    assert np.array_equal(seen, studio.examples[0])
+    monkeypatch.setattr(looking.source, "open", lambda index: opened(chosen[0]))
+    with pytest.raises(ValueError, match="Example 1 cannot be read any more"):
+        Visit(studio).show_example(0)
 
 
 def test_what_depends_on_the_box_follows_it_and_the_rest_stays(visit: Visit) -> None:
