@@ -135,7 +135,7 @@ def test_labels_in_a_file(tmp_path: Path, ending: str) -> None:
     [
         (np.zeros((4, 8, 8, 5), np.uint8), {}, r"set data\.source\.channels=5 or 8"),
         (np.zeros((4, 8, 8, 3), np.uint8), {"channels": 6}, r"set data\.source\.channels=3"),
-        (np.zeros((4, 8, 8), np.float32), {}, r"set data\.source\.values=\[LOW,HIGH\]"),
+        (np.zeros((4, 8, 8), np.float32), {}, r"say which .* data\.source\.values=\[LOW,HIGH\]"),
         (np.zeros((4, 8), np.uint8), {}, "must be B H W"),
         (np.zeros((0, 8, 8), np.uint8), {}, "holds no pictures"),
         (np.zeros((4, 8, 8), np.uint8), {"max_pixels": 9}, r"more than max_pixels=9 \(.*\)$"),

@@ -88,7 +88,9 @@ def judge_scenes(
     grid = trio.target_encoder.rows_and_columns(*decoder.loaded.size)
     side = min(box_sides(grid, settings))
     learned = _scenes(decoder, _LEARNED_ON, learned_on)
-    judge = train_judge([o for how in HIDDEN for o in hidden_objects(learned, grid, side, how)])
+    with counting("training the judge") as count:
+        objects = [o for how in HIDDEN for o in hidden_objects(learned, grid, side, how)]
+        judge = train_judge(objects, count=count)
     tested = _scenes(decoder, _JUDGED_ON, 4 * settings.pictures)
     found = {
         how: list(islice(hidden_objects(tested, grid, side, how), settings.pictures))

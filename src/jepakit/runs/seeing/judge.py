@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -93,8 +93,16 @@ def cut_outs(objects: Sequence[HiddenObject]) -> UInt8[Tensor, "B 3 h w"]:
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
 
 
-def train_judge(objects: Sequence[HiddenObject], epochs: int = 15, seed: int = 0) -> Judge:
-    """A judge that has learned from these boxes; the same for the same seed."""
+def train_judge(
+    objects: Sequence[HiddenObject],
+    epochs: int = 15,
+    seed: int = 0,
+    count: Callable[[int, int], None] = lambda done, total: None,
+) -> Judge:
+    """A judge that has learned from these boxes; the same for the same seed.
+
+    `count` is told (done, in all) as it learns.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         judge = Judge()
@@ -103,7 +111,8 @@ def train_judge(objects: Sequence[HiddenObject], epochs: int = 15, seed: int = 0
         steps = max(1, epochs * len(objects) // _BATCH)
         optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1)
-        for _ in range(steps):
+        for step in range(steps):
+            count(step, steps)
             chosen = torch.randint(len(objects), (_BATCH,))
             shape, colour, centre = judge(boxes[chosen])
             loss = F.cross_entropy(shape, truth.shape[chosen])

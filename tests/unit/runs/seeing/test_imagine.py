@@ -224,6 +224,7 @@ def test_scores_have_a_row_for_every_control(decoder: Decoder) -> None:
 
     @contextmanager
     def counting(name: str) -> Iterator[Callable[[int, int], None]]:
+        told.clear()
         yield lambda done, total: told.append((done, total))
 
     comparison = judge_scenes(decoder, decoder.trio, few, learned_on=20, counting=counting)
@@ -236,7 +237,6 @@ def test_scores_have_a_row_for_every_control(decoder: Decoder) -> None:
         "the real pixels",
     ]
     assert len(comparison.columns) == 6
-    told.clear()
     found = distances(decoder, decoder.trio, views(), BOX, few, counting)
     assert told == [(done, 4) for done in range(5)]
     assert all(numbers["feature_distance"] > 0 for numbers in found.values())
