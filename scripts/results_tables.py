@@ -103,6 +103,17 @@ def decoder_table(file: Path) -> str:
     return "\n".join(lines)
 
 
+def retrieval_table() -> str:
+    """How often the truth is nearer to a prediction than what other pictures hold."""
+    lines = ["| whose prediction | pictures | its own content is nearer, % |", "|---|---|---|"]
+    for file in sorted(SEEING.glob("retrieval-*.json"), reverse=True):
+        pictures = file.stem.removeprefix("retrieval-")
+        for name, scores in json.loads(file.read_text("utf-8"))["scores"].items():
+            who = "trained networks" if name == "prediction" else name
+            lines.append(f"| {who} | {pictures} | {cell(scores['nearer than others'])} |")
+    return "\n".join(lines)
+
+
 def filled(text: str, content: str) -> str:
     """The text with the part between the marks replaced."""
     before, rest = text.split(BEGIN)
@@ -120,7 +131,7 @@ def main() -> int:
     speeds = "\n\n".join(speed_table(file) for file in sorted(SPEEDS.glob("*.json")))
     pages[SPEEDS / "README.md"] = pages[ROOT / "docs/guides/feeding-the-gpu.md"] = speeds
     pages[DECODERS[0].with_suffix(".md")] = "\n\n".join(map(decoder_table, DECODERS))
-    pages[SEEING / "README.md"] = table(SEEING, ANOMALIES)
+    pages[SEEING / "README.md"] = f"{table(SEEING, ANOMALIES)}\n\n{retrieval_table()}"
     stale = []
     for page, content in pages.items():
         text = page.read_text(encoding="utf-8")

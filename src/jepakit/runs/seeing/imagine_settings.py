@@ -1,4 +1,4 @@
-"""How imagined contents are drawn: `jepa visualize … --what imagine imagine.guidance=2`."""
+"""How imagined contents are drawn: `jepa visualize … --what imagine imagine.guidance=1`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ImagineSettings(core.Settings):
     )
     steps: int | None = Field(None, ge=1, description="null = 100, and 20 of the fast sampler")
     guidance: float = Field(
-        1.0, ge=0, description="1 = as trained; above, samples keep closer to what they are told"
+        3.0, ge=0, description="1 = as trained; above, samples keep closer to what they are told"
     )
     samples: int = Field(4, ge=1, le=16, description="seeds per box")
     block: int | None = Field(None, ge=1, description="patches a side; null = a third of the grid")
