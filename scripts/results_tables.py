@@ -53,7 +53,7 @@ PROTOCOLS = {
     "low_shot_5": "5 per class",
     "low_shot_fine_tune": "1 %, fine-tuned",
     "attentive": "attentive",
-    "fine_tune": "fine-tuned, 8 epochs",
+    "fine_tune": "fine-tuned, 4 epochs",
 }
 ANOMALIES = {
     f"{kind}{place}": f"{kind}{place.replace('/', ', ')}"
