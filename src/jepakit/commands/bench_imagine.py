@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,8 @@ def bench_imagine(
         source: Any = ProceduralScenes(ProceduralScenes.Settings(size=size))
     else:
         source = list(open_given(data, channels).values())[-1]
-    looking = Looking(loaded, source, size, settings, chosen, precision, opened)
     counting = CountedSteps(console)
-    looking = replace(looking, counting=counting)
+    looking = Looking(loaded, source, size, settings, chosen, precision, opened, counting)
     console.print(f"{settings.imagine.pictures} pictures (imagine.pictures), samples of {decoder}")
     score = _on_scenes if data is None else _on_photographs
     try:

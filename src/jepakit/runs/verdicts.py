@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from jepakit.training.monitors.online_probe import has_fallen
 from jepakit.visualization.curves import Curve
 
 
@@ -19,9 +19,7 @@ class Verdict:
     words: str
 
 
-def verdicts(
-    curves: Mapping[str, Curve], width: int | None, num_probed: int | None = None
-) -> list[Verdict]:
+def verdicts(curves: Mapping[str, Curve], width: int | None, num_probed: int) -> list[Verdict]:
     """A verdict for each thing that was watched, by the thresholds of the monitors' warnings.
 
     `width` is that of the encoder, None if it does not learn; `num_probed` the number of pictures
@@ -95,7 +93,7 @@ def _position(last: Mapping[str, float]) -> Verdict | None:
     return Verdict(gap >= 0.02 and share <= 0.95, words)
 
 
-def _probe(curves: Mapping[str, Curve], num_probed: int | None) -> Verdict | None:
+def _probe(curves: Mapping[str, Curve], num_probed: int) -> Verdict | None:
     name = next((n for n in ("probe/linear", "probe/knn") if n in curves), None)
     if name is None:
         return None
@@ -103,8 +101,7 @@ def _probe(curves: Mapping[str, Curve], num_probed: int | None) -> Verdict | Non
     first, best, end = float(values[0]), float(np.nanmax(values)), float(values[-1])
     kind = name.removeprefix("probe/").replace("linear", "linear probe").replace("knn", "k-NN")
     words = f"On a few labelled pictures the {kind} went from {first:.0%} to {end:.0%}"
-    luck = 4 * math.sqrt(best * (1 - best) / num_probed) if num_probed else 0.0
-    if best - end > max(0.05, luck):
+    if has_fallen(best, end, num_probed):
         return Verdict(False, f"{words}, but had been {best:.0%}: an earlier checkpoint is better.")
     return Verdict(True, f"{words} while it trained.")
 

@@ -61,6 +61,6 @@ def test_a_fall_that_may_be_luck_is_not_blamed() -> None:
 def test_a_collapse_that_nobody_watched_is_said_and_not_of_frozen_encoders() -> None:
     unwatched = curves()
     del unwatched["collapse/rankme"]
-    (bad,) = [v.words for v in verdicts(unwatched, 192) if not v.good]
+    (bad,) = [v.words for v in verdicts(unwatched, 192, 512) if not v.good]
     assert "was not measured (monitors.collapse.every)" in bad
-    assert all(verdict.good for verdict in verdicts(unwatched, None))
+    assert all(verdict.good for verdict in verdicts(unwatched, None, 512))

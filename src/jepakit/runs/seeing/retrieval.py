@@ -49,7 +49,7 @@ def show_retrieval(looking: Looking) -> Shown:
     trio, settings = looking.trio(), looking.settings.retrieval
     hidden = _hidden(looking.grid, settings.block, settings.corner)
     gallery, judged = _gallery_and_judged(looking)
-    found = retrieve(trio, looking.pictures, gallery, hidden, looking.grid, settings.neighbours)
+    found = retrieve(trio, judged, gallery, hidden, looking.grid, settings.neighbours)
     sheets = _sheets(looking, gallery, hidden, found)
     columns = ("hidden / seen", *(f"nearest {n + 1}" for n in range(settings.neighbours)))
     drawn = Gallery(
@@ -67,7 +67,7 @@ def show_retrieval(looking: Looking) -> Shown:
         "nearest to what is really there.",
         narrowest=520,
     )
-    table = _judge(looking, judged, gallery, hidden)
+    table = _beside_untrained(looking, found, judged, gallery, hidden)
     own, control = (scores[_NEARER] for scores in table.scores.values())
     words = Text(
         f"The true content of the hidden block is nearer to the prediction than {own} % of the "
@@ -77,7 +77,7 @@ def show_retrieval(looking: Looking) -> Shown:
     )
     numbers = {
         "nearer_than_others": table.model_dump(mode="json")["scores"],
-        "per_picture": found.beaten.tolist(),
+        "per_picture": found.beaten[: len(looking.pictures)].tolist(),
     }
     return Shown([drawn, words], {"retrieval": sheet(sheets, columns)}, numbers)
 
@@ -85,7 +85,7 @@ def show_retrieval(looking: Looking) -> Shown:
 def _gallery_and_judged(
     looking: Looking,
 ) -> tuple[UInt8[Tensor, "G C H W"], UInt8[Tensor, "J C H W"]]:
-    """Pictures whose blocks are looked through, and others, with the drawn ones, to judge by."""
+    """Pictures whose blocks are looked through; the drawn ones, and others to judge by."""
     settings = looking.settings.retrieval
     others = looking.others(settings.gallery + settings.judged, "gallery")
     num_judged = min(settings.judged, len(others) // 5)
@@ -93,18 +93,16 @@ def _gallery_and_judged(
     return others[: min(first, settings.gallery)], torch.cat([looking.pictures, others[first:]])
 
 
-def _judge(
+def _beside_untrained(
     looking: Looking,
+    found: Retrieved,
     judged: UInt8[Tensor, "J C H W"],
     gallery: UInt8[Tensor, "G C H W"],
     hidden: Int[Tensor, " L"],
 ) -> Comparison:
     """How often the truth is nearer to the prediction than what others hold there, by networks."""
-    trios = {"prediction": looking.trio(), "untrained networks": untrained_trio(looking)}
-    beaten = {
-        name: retrieve(trio, judged, gallery, hidden, looking.grid, 1).beaten
-        for name, trio in trios.items()
-    }
+    control = retrieve(untrained_trio(looking), judged, gallery, hidden, looking.grid, 1)
+    beaten = {"prediction": found.beaten, "untrained networks": control.beaten}
     return tabulate({n: Judgement({_NEARER: torch.from_numpy(b)}, {}) for n, b in beaten.items()})
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from jepakit.data.sources.picture_files import SUFFIXES, Decoding, open_picture
+from jepakit.data.sources.picture_files import SAY_THE_RANGE, SUFFIXES, Decoding, open_picture
 from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Stored
 
 LARGEST_FILE = 20 * 1024**2  # bytes
@@ -50,6 +50,4 @@ def _what_to_do(reason: str) -> str:
         return f"it is {reason}; these are known: {kinds}"
     if "decompression bomb" in reason:
         return f"it has more than {LARGEST_PICTURE // 10**6} million pixels; shrink it"
-    if "no fixed range" in reason:
-        return reason.partition(", or ")[0]  # a browser names no range
-    return reason
+    return reason.removesuffix(f", or {SAY_THE_RANGE}")  # a browser names no range

@@ -121,10 +121,15 @@ class OnlineProbe(Monitor):
             now, best = numbers.get(name), self._before.get(name)
             if now is None or best is None:
                 continue
-            if best - now > max(0.05, 4 * math.sqrt(best * (1 - best) / num_pictures)):
+            if has_fallen(best, now, num_pictures):
                 sentences.append(
                     f"The {words} accuracy on the probe pictures fell from {100 * best:.0f} % to "
                     f"{100 * now:.0f} %. What usually helps: an earlier checkpoint, a lower "
                     "optimization.lr, a regulariser (objective.regulariser)."
                 )
         return sentences
+
+
+def has_fallen(best: float, now: float, num_pictures: int) -> bool:
+    """Whether an accuracy is further below its best than chance explains: four deviations."""
+    return best - now > max(0.05, 4 * math.sqrt(best * (1 - best) / num_pictures))
