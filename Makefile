@@ -8,7 +8,7 @@ BROWSER := JEPAKIT_BROWSER=required
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n logical --maxprocesses=8 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help demo test test-all test-cluster test-browser check format bench tree lock clean
+.PHONY: help demo test test-all test-gpu test-cluster test-browser check format bench tree lock clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
@@ -28,6 +28,9 @@ test: .venv/ready   ## the tests
 
 test-all: .venv/ready   ## the slow tests too: kills and resumes a run 20 times
 	$(PYTEST) $(PARALLEL)
+
+test-gpu: .venv/ready  ## what needs a CUDA device; without types at run time, which torch.compile cannot trace
+	$(PYTEST) -m gpu -o addopts="-ra --strict-markers --import-mode=importlib" -o filterwarnings=default
 
 test-cluster: .venv/ready   ## on a two-node SLURM on this machine (installs it: Debian, root): minutes
 	sh scripts/install_slurm.sh

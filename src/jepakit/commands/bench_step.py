@@ -22,7 +22,8 @@ from jepakit.core.devices import (
 )
 from jepakit.core.distributed import Place
 from jepakit.core.randomness import BatchRandom
-from jepakit.core.tensors import Batch
+from jepakit.core.tensors import Batch, MaskIndices
+from jepakit.models.cost import TokenCounts, step_flops
 from jepakit.models.tokens import take_tokens
 from jepakit.objectives.ijepa import IJepa
 from jepakit.runs.config import RunConfig
@@ -30,8 +31,10 @@ from jepakit.runs.networks import Networks, build_networks, choose_device_batch
 from jepakit.runs.resolve import resolve
 from jepakit.runs.yaml_file import apply_overrides, check
 from jepakit.training.optimizer import build_optimizer
+from jepakit.training.parallel import compile_objective
 
 NUM_REPEATS = 7
+NUM_DRAWN = 32  # steps whose masks are looked at
 PEAK_SIDES = {"cuda": 8192}  # of the square matrices whose product is the peak
 USUAL_PEAK_SIDE = 2048
 
@@ -59,6 +62,21 @@ def resolve_without_pictures(
     return check(RunConfig, content)
 
 
+def usual_masks(networks: Networks, count: int, seed: int) -> tuple[MaskIndices, float]:
+    """Of some steps, the masks whose cost is nearest to the average, and operations per picture."""
+    objective, masking = networks.objective, networks.masking
+    assert isinstance(objective, IJepa)
+    drawn = [masking(count, BatchRandom(seed, step)) for step in range(NUM_DRAWN)]
+    costs = [
+        step_flops(
+            objective.context_encoder, objective.predictor, TokenCounts.of(masks, masking.grid)
+        ).total
+        for masks in drawn
+    ]
+    nearest = min(range(NUM_DRAWN), key=lambda step: abs(costs[step] - networks.flops.total))
+    return drawn[nearest], costs[nearest]
+
+
 class StepBench:
     """One step on made-up pictures, whole and in parts."""
 
@@ -71,23 +89,23 @@ class StepBench:
         count: int,
     ) -> None:
         assert isinstance(networks.objective, IJepa)
-        self.objective, self.networks = networks.objective, networks
+        self.objective = networks.objective
         self.device, self.precision, self.count = device, precision, count
         self.optimizer = build_optimizer(self.objective, config.optimization, device)
         shape = (count, 3, *config.data.view.size)
         labels = torch.zeros(count, dtype=torch.long)
-        masks = networks.masking(count, BatchRandom(config.seed, 0))
+        masks, self.flops = usual_masks(networks, count, config.seed)
         views = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         self.batch = Batch(views, masks, labels, labels).to(device)
         if config.compile:
-            self.objective.compile()
+            compile_objective(self.objective)
         self.module: nn.Module = self.objective  # or what exchanges gradients around it
 
     def report(self) -> Table:
         """Times of the parts and the whole, and what follows from them."""
         parts = self.measure()
         whole, peak, share = self.beside_the_peak()
-        flops = self.networks.flops.total * self.count
+        flops = self.flops * self.count
         table = Table(
             title=f"{self.device}, {self.precision}, {self.count} pictures per step, "
             f"{torch.get_num_threads()} threads"
@@ -117,7 +135,7 @@ class StepBench:
         A turn is a step between two looks at the peak: what else a shared machine does then slows
         both, so that their ratio stays the same.
         """
-        flops = self.networks.flops.total * self.count
+        flops = self.flops * self.count
         looks, steps = [self.matrix_peak()], []
         for _ in range(NUM_REPEATS):
             steps.append(self.seconds_of(self.step))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jepakit.core.tensors import MaskIndices
 from jepakit.models.encoder import Encoder
 from jepakit.models.predictor import Predictor
 
@@ -17,6 +18,12 @@ class TokenCounts:
     context: int  # K
     targets: int  # M
     target: int  # L
+
+    @classmethod
+    def of(cls, masks: MaskIndices, grid: tuple[int, int]) -> TokenCounts:
+        """Those of one step."""
+        (_, contexts, context), (_, targets, target) = masks.context.shape, masks.targets.shape
+        return cls(grid[0] * grid[1], contexts, context, targets, target)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from jepakit.core.tensors import Batch
 from jepakit.models.encoder import Encoder
+from jepakit.models.transformer import Block
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Objective(nn.Module, ABC):
 
         `progress` in [0, 1] is the share of the schedule that was done before the step.
         """
+
+    def compiled_parts(self) -> list[nn.Module]:
+        """What `compile=true` compiles, each by itself: parts that are much alike, and deep."""
+        return [part for part in self.modules() if isinstance(part, Block)]
 
     @abstractmethod
     def kept_encoder(self) -> Encoder:

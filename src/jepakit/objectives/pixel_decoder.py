@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jepakit.core import settings as core
@@ -171,6 +171,10 @@ class PixelDecoder(Objective):
     def update_targets(self, progress: float) -> None:
         """One step of the moving average of the denoiser's weights; sampling uses it."""
         follow(self.average, self.denoiser, linear(progress, *self.settings.ema))
+
+    def compiled_parts(self) -> list[nn.Module]:
+        """The denoiser, too."""
+        return [*super().compiled_parts(), self.denoiser]
 
     def kept_encoder(self) -> Encoder:
         """The frozen target encoder."""

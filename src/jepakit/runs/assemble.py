@@ -84,7 +84,7 @@ def assemble(
     if place.is_first and place.world_size > 1:
         log.info("%d processes, parallel=%s: %s", place.world_size, plan.mode, plan.reason)
     if config.compile:
-        compile_objective(objective, plan.mode)
+        compile_objective(objective)
     shard(objective, plan, device, precision)
     optimizer = build_optimizer(objective, config.optimization, device)
     schedules = Schedules(

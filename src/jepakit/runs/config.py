@@ -111,7 +111,7 @@ class RunConfig(Settings):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto = bf16 where the device multiplies it, else fp32"
     )
-    compile: bool = Field(False, description="torch.compile the objective as one graph")
+    compile: bool = Field(False, description="torch.compile, block by block")
     parallel: Literal["auto", "ddp", "fsdp"] = Field(
         "auto", description="ddp = copies on every process; fsdp = spread; auto = by size"
     )

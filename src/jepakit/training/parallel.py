@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from jepakit.core.devices import Precision, all_memory
 from jepakit.core.distributed import world_size
 from jepakit.models.transformer import Block
+from jepakit.objectives.objective import Objective
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,9 @@ _BUFFERS_STAY: dict[str, Any] = {
     "forward_sync_buffers" if "forward_sync_buffers" in _PARAMETERS else "broadcast_buffers": False
 }
 # Above this share of a device's memory, copies of the state leave too little for activations.
+_MOST_GRAPHS = 64  # of one block; with more, torch goes on without compiling
 SHARE_FOR_COPIES = 0.35
+_MOST_GRAPHS = 64  # of one block; where torch needs more, it goes on without compiling
 GIB = 2**30
 
 
@@ -107,14 +110,16 @@ def shard(objective: nn.Module, plan: Plan, device: torch.device, precision: Pre
     fully_shard(objective, **options)
 
 
-def compile_objective(objective: nn.Module, mode: Mode) -> None:
-    """torch.compile: the objective as one graph, or block by block where blocks are gathered."""
-    if mode == "ddp":
-        objective.compile()
-        return
-    for part in objective.modules():
-        if isinstance(part, Block):
-            part.compile()
+def compile_objective(objective: Objective) -> None:
+    """torch.compile, block by block: all blocks of a network share one graph per kind of use.
+
+    The whole step as one graph takes minutes to compile and gains nothing more
+    (docs/decisions/0015-compile-by-block.md).
+    """
+    # Training, targets, monitors; fixed and varying numbers of tokens: more than torch's usual 8.
+    torch._dynamo.config.recompile_limit = _MOST_GRAPHS
+    for part in objective.compiled_parts():
+        part.compile()
 
 
 def parallelise(objective: nn.Module, device: torch.device) -> nn.Module:
