@@ -60,7 +60,12 @@ ANOMALIES = {
     for kind in ("pasted object", "swapped patches", "turned patches")
     for place in ("", "/same place")
 }
-TABLES = {"imagenette-cpu": CLASSES, "evaluation-cpu": PROTOCOLS, "scenes-cpu": TASKS}
+TABLES = {
+    "imagenette-gpu": CLASSES,
+    "imagenette-cpu": CLASSES,
+    "evaluation-cpu": PROTOCOLS,
+    "scenes-cpu": TASKS,
+}
 SEEING = ROOT / "results" / "see"
 
 

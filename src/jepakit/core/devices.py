@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from importlib.util import find_spec
 from typing import Literal
 
 import psutil
@@ -49,6 +52,13 @@ def cpu_multiplies_bf16() -> bool:
     """Whether this CPU has matrix instructions for bf16 (AMX or AVX-512 BF16)."""
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def compiles_quickly(device: torch.device) -> bool:
+    """Whether torch.compile pays here: on CUDA, with Triton and the C compiler that it needs."""
+    compilers = ("cc", "gcc", "clang", os.environ.get("CC", "cc"))
+    has_compiler = any(shutil.which(name) for name in compilers)
+    return device.type == "cuda" and find_spec("triton") is not None and has_compiler
 
 
 def free_memory(device: torch.device) -> int:

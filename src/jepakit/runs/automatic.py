@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel
 from rich.table import Table
 
-from jepakit.core.devices import choose_device
+from jepakit.core.devices import choose_device, compiles_quickly
 from jepakit.data.sources import (
     BrokenPicture,
     Source,
@@ -85,6 +85,8 @@ def choose(
         chosen.take("data.source.channels", 1, "all pictures looked at are grey")
     _choose_held_out(chosen, data, source, _section(said, "data", "source"))
     _choose_size(chosen, shorter, len(source), device)
+    if compiles_quickly(device):
+        chosen.take("compile", True, "a step of ViT-S takes 94 ms instead of 156 (H100)")
     _choose_schedule(chosen, len(source), device, _epochs(said))
     chosen.take("folder", _folder_name(data), "continue with the same command")
     return chosen.content, chosen.table(given)

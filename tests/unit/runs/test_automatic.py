@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from jepakit.core import devices
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.runs import automatic
 from jepakit.runs.automatic import choose
@@ -97,6 +98,18 @@ def test_a_gpu_is_given_more_to_do(count: int, side: int, monkeypatch: pytest.Mo
     assert (config.data.view.size == (224, 224)) == (side >= 128)
     assert (config.objective.regulariser.kind == "none") == (count >= automatic.FEW)
     assert config.batch.size == {1_000: 64, 200_000: 512, 2_000_000: 2048}[count]
+
+
+@pytest.mark.parametrize("tools", [{"triton", "cc"}, {"triton", "clang"}, {"cc"}, {"triton"}])
+def test_blocks_are_compiled_on_a_gpu_that_has_the_tools(
+    tools: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(devices, "find_spec", lambda name: name if name in tools else None)
+    monkeypatch.setattr(devices.shutil, "which", lambda name: name if name in tools else None)
+    assert not check(RunConfig, choose(None, [])[0]).compile
+    monkeypatch.setattr(automatic, "choose_device", lambda name: torch.device("cuda"))
+    assert check(RunConfig, choose(None, [])[0]).compile == (len(tools) == 2)
 
 
 def test_every_choice_has_a_reason(tmp_path: Path) -> None:
