@@ -1,6 +1,8 @@
 """Decoding once: the same pictures, files reused while they fit, shrunk where asked for."""
 
+import multiprocessing
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -54,6 +56,31 @@ def test_files_are_used_again(pictures, tmp_path):
     )
     _assert_same(again, _source(pictures))
     assert not calls
+
+
+def _decode_in_a_process(pictures, folder, ready, told):
+    def tell(done, total):
+        time.sleep(0.005)  # long enough for the others to come
+        told.put(done)
+
+    ready.wait()
+    decoded = DecodedSource(_source(pictures), folder, progress=tell)
+    _assert_same(decoded, _source(pictures))
+
+
+def test_of_several_processes_one_decodes_and_the_others_wait(pictures, tmp_path):
+    context = multiprocessing.get_context("fork")
+    ready, told = context.Barrier(3), context.Queue()
+    arguments = (pictures, tmp_path / "decoded", ready, told)
+    processes = [context.Process(target=_decode_in_a_process, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    done = [told.get(timeout=30) for _ in range(70)]
+    for process in processes:
+        process.join(timeout=30)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert done == list(range(1, 71))
+    assert told.empty()
 
 
 def test_other_pictures_of_the_same_names_and_sizes_are_noticed(pictures, tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int
 from torch.utils.data import Dataset
 
+from jepakit.core.files import wait_for_lock
 from jepakit.data.shrinking import resized, shrunk_size
 from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Sample, Source
 from jepakit.data.workers import Workers, is_stopping
@@ -51,8 +52,11 @@ class DecodedSource(Source):
         self._pixels: np.ndarray | None = None
         if not self._is_current():
             folder.mkdir(parents=True, exist_ok=True)
-            self._decode(num_workers, progress or (lambda done, total: None))
-            self._read_places()
+            with (folder / f"{stem}.lock").open("a") as lock:
+                wait_for_lock(lock)  # one process of a run decodes, the others wait
+                if not self._is_current():
+                    self._decode(num_workers, progress or (lambda done, total: None))
+                self._read_places()
 
     def __len__(self) -> int:
         return len(self._source)
