@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
+from jepakit.commands.bench_step import StepBench
 from jepakit.commands.evaluate import evaluate_named
 from jepakit.commands.pretrain import launch_or_train
 from jepakit.commands.report import looking_at_run
-from jepakit.core.devices import choose_device
+from jepakit.core.devices import choose_device, choose_precision
 from jepakit.core.distributed import Place
 from jepakit.core.durations import in_words
 from jepakit.evaluation.questions import DEMO_QUESTIONS
@@ -20,13 +22,22 @@ from jepakit.launch.local import num_cores
 from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
+from jepakit.runs.networks import build_networks
 from jepakit.runs.report import write_report
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 
 SETTINGS = EvaluationSettings(
     tasks=("knn", "linear"), questions=DEMO_QUESTIONS, num_train=8000, num_test=2000
 )
+RGB = 3
 COLUMNS = ("mean/knn_20", *(f"{name}/linear" for name in DEMO_QUESTIONS), "mean/linear")
+
+
+TIME_TO_TRAIN = 180.0  # seconds; with drawing the scenes, pretraining ends within four minutes
+FEWEST_EPOCHS = 0.5
+BESIDE_ANOTHER = (
+    0.7  # speed of a process while another one computes on the next core, and both load
+)
 
 
 def demo(folder: Path, overrides: Sequence[str]) -> int:
@@ -39,6 +50,7 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     if config.devices == ("auto",) and choose_device().type == "cpu" and num_cores() > 1:
         # In a network this small two processes disturb each other less than two threads.
         config = config.model_copy(update={"devices": ("cpu", "cpu")})
+    config = in_time(config, overrides, console)
     console.print("[bold]1 of 3: pretraining on procedural scenes, without labels[/]")
     code = launch_or_train(config, Place(), console)
     if code:
@@ -68,3 +80,44 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
         soft_wrap=True,
     )
     return 0
+
+
+def in_time(config: RunConfig, overrides: Sequence[str], console: Console) -> RunConfig:
+    """The recipe, shortened where this machine would need more than a few minutes for it.
+
+    What the user said, and what a run in this folder began with, stays.
+    """
+    begun = RunFolder(config.folder).config
+    if any(word.startswith("optimization.epochs=") for word in overrides):
+        return config
+    wanted, epochs = config.optimization.epochs, 0.0
+    if begun.exists():
+        epochs = check(RunConfig, read_yaml(begun)).optimization.epochs
+    else:
+        speed = images_per_second(config)
+        scenes = config.data.source.num_pictures  # type: ignore[union-attr]
+        epochs = min(wanted, max(FEWEST_EPOCHS, round(TIME_TO_TRAIN * speed / scenes, 1)))
+        if epochs < wanted:
+            console.print(
+                f"this machine makes about {speed:.0f} images/s: {epochs:g} of {wanted:g} epochs, "
+                f"for all of them: jepa demo optimization.epochs={wanted:g} (learns more)",
+                highlight=False,
+            )
+    shortened = config.optimization.model_copy(update={"epochs": epochs})
+    return config.model_copy(update={"optimization": shortened})
+
+
+def images_per_second(config: RunConfig) -> float:
+    """Of all processes together, from a few steps of one of them."""
+    device = choose_device(config.devices[0])
+    num_processes, threads = len(config.devices), torch.get_num_threads()
+    count = max(1, config.batch.size // num_processes)
+    networks = build_networks(config, RGB, device)
+    precision = choose_precision(device, config.precision)
+    try:
+        torch.set_num_threads(max(1, threads // num_processes))
+        bench = StepBench(config, networks, device, precision, count)
+        seconds = bench.time(bench.step)
+    finally:
+        torch.set_num_threads(threads)
+    return num_processes * count / seconds * (BESIDE_ANOTHER if num_processes > 1 else 1.0)

@@ -1,0 +1,64 @@
+"""How long the demo's pretraining is, on machines of different speed."""
+
+from __future__ import annotations
+
+import io
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from jepakit.commands import demo
+from jepakit.runs.config import RunConfig
+from jepakit.runs.yaml_file import apply_overrides, check, read_yaml, to_yaml
+
+
+def recipe(folder: Path, *words: str) -> RunConfig:
+    content = read_yaml(Path(str(files("jepakit") / "runs" / "demo.yaml")))
+    return check(RunConfig, apply_overrides(content, [f"folder={folder}", *words]))
+
+
+def epochs_on(
+    speed: float, monkeypatch: pytest.MonkeyPatch, config: RunConfig, *words: str
+) -> tuple[float, str]:
+    """Of the demo on a machine that makes so many images per second, and what is said."""
+    monkeypatch.setattr(demo, "images_per_second", lambda config: speed)
+    console = Console(file=io.StringIO(), width=200)
+    config = demo.in_time(config, words, console)
+    return config.optimization.epochs, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_fast_machine_trains_the_whole_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = recipe(tmp_path / "demo")
+    assert epochs_on(1000, monkeypatch, config) == (config.optimization.epochs, "")
+
+
+def test_a_slow_one_as_much_as_fits_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = recipe(tmp_path / "demo")
+    epochs, told = epochs_on(240, monkeypatch, config)
+    assert epochs == pytest.approx(demo.TIME_TO_TRAIN * 240 / 20_000, abs=0.05)
+    assert "about 240 images/s" in told
+    assert "jepa demo optimization.epochs=6" in told
+    assert epochs_on(1, monkeypatch, config)[0] == demo.FEWEST_EPOCHS
+
+
+def test_what_was_asked_or_begun_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("optimization.epochs=9",)
+    assert epochs_on(1, monkeypatch, recipe(tmp_path / "demo", *words), *words) == (9, "")
+    begun = recipe(tmp_path / "demo", "optimization.epochs=2.5")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/config.yaml").write_text(to_yaml(begun))
+    assert epochs_on(1, monkeypatch, recipe(tmp_path / "demo")) == (2.5, "")
+
+
+def test_speed_is_measured_without_touching_the_number_of_threads(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    words = ("data.view.size=32", "encoder.depth=1", "batch.size=4", "devices=[cpu,cpu]")
+    assert demo.images_per_second(recipe(tmp_path / "demo", *words)) > 1
+    assert torch.get_num_threads() == threads
