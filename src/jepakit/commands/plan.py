@@ -37,8 +37,8 @@ def read_plan(
 ) -> tuple[RunConfig, Plan, Network, float, str]:
     """The words of the command as a plan, with the share of the peak and where it is from."""
     cluster = parse_gpus(gpus)
-    of_peak, source = parse_share(share)
     resolved = read_config(config, overrides, cluster.number)
+    of_peak, source = parse_share(share, resolved.encoder.resolved().width)
     count = count_pictures(resolved, config, pictures)
     links = Network(per_node, network * 1e9 / 8)
     return resolved, make_plan(resolved, cluster, count, of_peak, links), links, of_peak, source

@@ -218,11 +218,17 @@ def _choose_held_out(
 def _choose_size(chosen: Choices, shorter: int, count: int, device: torch.device) -> None:
     told = f"{count} pictures, shorter side {shorter} px, on {device.type}"
     if device.type == "cuda" and shorter >= 128:
-        name, depth = ("vit_base", 6) if count >= MANY else ("vit_small", 6)
+        name = "vit_base" if count >= MANY else "vit_small"
         chosen.take("data.view.size", 224, f"the usual size; {told}")
         chosen.take("encoder.size", name, "as large as that many pictures feed")
         chosen.take("encoder.patch", 16, "a grid of 14 x 14")
-        chosen.take("predictor.depth", depth, "the paper's for ViT-B")
+        if count >= FEW:
+            chosen.take("predictor.depth", 6, "the paper's for ViT-B")
+            return
+        why = "half the cost of the paper's 384 x 6; measured: results/imagenette-gpu"
+        chosen.take("predictor.width", 192, why)
+        chosen.take("predictor.depth", 4, "see predictor.width")
+        chosen.take("predictor.num_heads", 3, "64 numbers per head")
         return
     size = 64 if shorter >= 48 else max(24, shorter // 8 * 8)
     patch = 8 if size >= 48 else 4
@@ -242,7 +248,7 @@ def _choose_schedule(
     chosen: Choices, count: int, device: torch.device, epochs: float | None
 ) -> None:
     on_gpu = device.type == "cuda"
-    wanted = (2048 if count >= MANY else 512) if on_gpu else 32
+    wanted = (2048 if count >= MANY else 512 if count >= FEW else 256) if on_gpu else 32
     batch = wanted if count >= 8 * wanted else max(2, 2 ** int(np.log2(max(count / 8, 2))))
     views = 30_000_000 if on_gpu else 300_000
     if epochs is None:

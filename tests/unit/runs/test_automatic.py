@@ -86,7 +86,7 @@ def test_without_pictures_scenes_are_taken() -> None:
     assert config.data.validation is not None
 
 
-@pytest.mark.parametrize("count", [1_000, 200_000, 2_000_000])
+@pytest.mark.parametrize("count", [1_000, 10_000, 200_000, 2_000_000])
 @pytest.mark.parametrize("side", [32, 96, 500])
 def test_a_gpu_is_given_more_to_do(count: int, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(automatic, "choose_device", lambda name: torch.device("cuda"))
@@ -97,7 +97,8 @@ def test_a_gpu_is_given_more_to_do(count: int, side: int, monkeypatch: pytest.Mo
     assert config.encoder.size == (None if side < 128 else config.encoder.size)
     assert (config.data.view.size == (224, 224)) == (side >= 128)
     assert (config.objective.regulariser.kind == "none") == (count >= automatic.FEW)
-    assert config.batch.size == {1_000: 64, 200_000: 512, 2_000_000: 2048}[count]
+    assert config.batch.size == {1_000: 64, 10_000: 256, 200_000: 512, 2_000_000: 2048}[count]
+    assert (config.predictor.width == 384) == (side >= 128 and count >= automatic.FEW)
 
 
 @pytest.mark.parametrize("tools", [{"triton", "cc"}, {"triton", "clang"}, {"cc"}, {"triton"}])

@@ -12,9 +12,9 @@ from jepakit.models.cost import StepFlops
 from jepakit.models.memory import FULL
 from jepakit.runs.planning.layouts import Layout, Sizes
 
-# The only share measured so far: ViT-B/16, bf16, on a CPU (results/speed-cpu/step.txt).
-MEASURED_SHARE = 0.329
-SHARE_SOURCE = "measured on a CPU, results/speed-cpu; measure yours: jepa bench step CONFIG"
+# By encoder width: what a compiled step reaches of an H100's 989 TFLOP/s (results/speed-gpu/).
+MEASURED_SHARES = {384: 0.238, 768: 0.293, 1024: 0.355, 1280: 0.371}
+SHARE_SOURCE = "measured on an H100, results/speed-gpu; measure yours: jepa bench step CONFIG"
 BACKWARD = 2 / 3  # of a step's arithmetic; exchanges of gradients can hide behind it
 RING = 0.8  # of a link's bandwidth that large collectives reach: an assumption
 
@@ -95,13 +95,15 @@ def gathered_and_scattered(sizes: Sizes, count: int, precision: Precision) -> fl
     return (count - 1) / count * (weights + FULL * sizes.trained)
 
 
-def parse_share(text: str | None) -> tuple[float, str]:
+def parse_share(text: str | None, width: int) -> tuple[float, str]:
     """A share of the peak and where it is from.
 
-    `text`: 0.4, 40%, or a file with the output of `jepa bench step`; None takes the measured one.
+    `text`: 0.4, 40%, or a file with the output of `jepa bench step`; None takes the measured one of
+    the encoder whose width is nearest.
     """
     if text is None:
-        return MEASURED_SHARE, SHARE_SOURCE
+        nearest = min(MEASURED_SHARES, key=lambda known: abs(known - width))
+        return MEASURED_SHARES[nearest], SHARE_SOURCE
     if Path(text).is_file():
         found = re.search(r"share of the peak\W+([\d.]+)%", Path(text).read_text(encoding="utf-8"))
         if found is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from jepakit.core.accelerators import parse_gpus
+from jepakit.models.sizes import SIZES
 from jepakit.runs.config import RunConfig
 from jepakit.runs.networks import build_networks
 from jepakit.runs.planning.layouts import Layout, device_memory, on_paper, sizes_of
@@ -134,14 +136,24 @@ def test_pictures_that_are_not_here_must_be_counted_by_hand() -> None:
     assert count_pictures(config, Path("mine.yaml"), 7) == 7
 
 
+def test_without_a_share_that_of_the_nearest_size_is_taken() -> None:
+    text = (Path(__file__).parents[4] / "results" / "speed-gpu" / "step.txt").read_text()
+    measured = [float(number) / 989e3 for number in re.findall(r"products\W+(\d+) GFLOP", text)]
+    found = [parse_share(None, SIZES[size].width)[0] for size in ("vit_small", "vit_base")]
+    found += [parse_share(None, SIZES[size].width)[0] for size in ("vit_large", "vit_huge")]
+    assert found == pytest.approx(measured, abs=5e-4)
+    assert parse_share(None, 64)[0] == found[0]
+    assert parse_share(None, 1664)[0] == found[-1]
+
+
 def test_a_share_is_a_number_or_measured(tmp_path: Path) -> None:
-    assert parse_share("0.4")[0] == parse_share("40%")[0] == 0.4
-    measured = Path(__file__).parents[4] / "results" / "speed-cpu" / "step.txt"
-    assert parse_share(str(measured))[0] == pytest.approx(0.329) == parse_share(None)[0]
+    assert parse_share("0.4", 384)[0] == parse_share("40%", 384)[0] == 0.4
+    results = Path(__file__).parents[4] / "results"
+    assert parse_share(str(results / "speed-cpu" / "step.txt"), 384)[0] == pytest.approx(0.329)
     empty = tmp_path / "step.txt"
     empty.write_text("nothing")
     with pytest.raises(ValueError, match="jepa bench step CONFIG >"):
-        parse_share(str(empty))
+        parse_share(str(empty), 384)
     for wrong in ("0", "1.5", "much", "140%"):
         with pytest.raises(ValueError, match="neither a share nor a file"):
-            parse_share(wrong)
+            parse_share(wrong, 384)
