@@ -165,6 +165,7 @@ monitors:
   collapse: {every: 7}
   masks: {every: 5}
   gradients: {every: 4}
+  throughput: {every: 10}
   online_probe: {every: 9}
 """
 

@@ -40,6 +40,10 @@ def test_what_a_finished_run_leaves(finished: Path) -> None:
     assert facts["step"] == 40
     assert facts["device_batch"] == 8
     assert (finished / "log.txt").exists()
+    logged = [line.split(",") for line in (finished / "metrics.csv").read_text().splitlines()]
+    shares = [float(row[3]) for row in logged if row[2] == "throughput/peak_share"]
+    assert len(shares) == 3  # of four looks; at the first one, workers start
+    assert all(0 < share < 1 for share in shares)
 
 
 def test_the_same_command_on_a_finished_run_says_so(

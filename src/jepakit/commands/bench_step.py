@@ -21,6 +21,7 @@ from jepakit.core.devices import (
     synchronise,
 )
 from jepakit.core.distributed import Place
+from jepakit.core.peak import matrix_peak
 from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch, MaskIndices
 from jepakit.models.cost import TokenCounts, step_flops
@@ -202,8 +203,5 @@ class StepBench:
 
     def matrix_peak(self) -> float:
         """FLOP/s of square matrix products in the run's precision, here and now."""
-        size = PEAK_SIDES.get(self.device.type, USUAL_PEAK_SIDE)
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        a, b = (torch.randn(size, size, device=self.device, dtype=dtype) for _ in range(2))
-        out = torch.empty_like(a)
-        return 2 * size**3 / self.time(lambda: torch.mm(a, b, out=out), repeats=5)
+        side = PEAK_SIDES.get(self.device.type, USUAL_PEAK_SIDE)
+        return matrix_peak(self.device, self.precision, side)

@@ -10,9 +10,10 @@ from rich.console import Console
 from torch import nn
 
 from jepakit.core.checkpoint import CheckpointFolder, restore
-from jepakit.core.devices import choose_precision
-from jepakit.core.distributed import Place, check_alike
+from jepakit.core.devices import Precision, choose_precision
+from jepakit.core.distributed import Place, check_alike, gather_objects
 from jepakit.core.files import write_text
+from jepakit.core.peak import matrix_peak
 from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source
 from jepakit.objectives import IJepa
@@ -46,6 +47,8 @@ from jepakit.training.saving import ShardedSaver, WholeSaver
 from jepakit.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
+# Of the matrices whose product is the peak: large enough to fill the device, and done in a moment.
+_PEAK_SIDES, _USUAL_PEAK_SIDE = {"cuda": 8192}, 1024
 
 
 def assemble(
@@ -117,13 +120,14 @@ def assemble(
     if place.is_first:
         write_text(folder.statistics, statistics.model_dump_json())
     pace = Pace(config.batch.size, step)
+    peak = _peak(config, device, precision)
     reporter = Reporter(
         objective=objective,
         schedules=schedules,
         steps_per_epoch=stream.steps_per_epoch,
         pace=pace,
         # Spread networks compute on all processes at once, also for those who only look.
-        monitors=_monitors(config, networks, source, normaliser, num_workers)
+        monitors=_monitors(config, networks, source, normaliser, num_workers, peak)
         if place.is_first or plan.mode == "fsdp"
         else [],
         metrics=MetricsLog(folder.path, config.logging, step) if place.is_first else None,
@@ -184,14 +188,27 @@ def _monitors(
     source: Source,
     normaliser: nn.Module,
     num_workers: int,
+    peak: float | None,
 ) -> list[Monitor]:
     held_out = open_validation(config, source)
     probe = probe_pictures(config, source, held_out, normaliser)
-    return build_monitors(config, networks, probe, num_workers)
+    return build_monitors(config, networks, probe, num_workers, peak)
+
+
+def _peak(config: RunConfig, device: torch.device, precision: Precision) -> float | None:
+    """FLOP/s of all processes together, all at once as in training; None if nobody asks."""
+    if not config.monitors.throughput.every:
+        return None
+    side = _PEAK_SIDES.get(device.type, _USUAL_PEAK_SIDE)
+    return sum(gather_objects(matrix_peak(device, precision, side)))
 
 
 def build_monitors(
-    config: RunConfig, networks: Networks, probe: ProbePictures, num_workers: int
+    config: RunConfig,
+    networks: Networks,
+    probe: ProbePictures,
+    num_workers: int,
+    peak: float | None = None,
 ) -> list[Monitor]:
     """All monitors that are not switched off."""
     m, features = config.monitors, FeatureCache(probe)
@@ -205,6 +222,6 @@ def build_monitors(
         *(representations if isinstance(networks.objective, IJepa) else []),  # others are frozen
         Masks(m.masks),
         Gradients(m.gradients),
-        Throughput(m.throughput, networks.flops.total, None, num_workers),
+        Throughput(m.throughput, networks.flops.total, peak, num_workers),
     ]
     return [monitor for monitor in monitors if monitor.every]
