@@ -99,8 +99,8 @@ def in_time(config: RunConfig, overrides: Sequence[str], console: Console) -> Ru
         epochs = min(wanted, max(FEWEST_EPOCHS, round(TIME_TO_TRAIN * speed / scenes, 1)))
         if epochs < wanted:
             console.print(
-                f"this machine makes about {speed:.0f} images/s, so it trains {epochs:g} of the usual "
-                f"{wanted:g} epochs; for all of them: jepa demo --folder {config.folder}-whole "
+                f"this machine makes about {speed:.0f} images/s, so it trains {epochs:g} of "
+                f"{wanted:g} epochs; for all: jepa demo --folder {config.folder}-whole "
                 f"optimization.epochs={wanted:g}",
                 highlight=False,
             )
