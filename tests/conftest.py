@@ -21,6 +21,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 TOGETHER = ("tests/cluster", "tests/browser")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked `gpu` is skipped without one, also where it is not left out (`test-all`)."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Whole files go to one process, and whole folders of `TOGETHER` (`make test`)."""

@@ -1,4 +1,4 @@
-"""What needs a CUDA device (`make test-gpu`): all tests of this folder, skipped without one."""
+"""Trainers for the tests of this folder, which need a CUDA device (`make test-gpu`)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,6 @@ from jepakit.runs.yaml_file import check
 from jepakit.training.trainer import Trainer
 
 NUM_STEPS = 20
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.gpu)
-            if not torch.cuda.is_available():
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 def small(folder: Path, **changes: Any) -> RunConfig:

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
+from tests.end_to_end.test_reference_commands import ROOT, write_config
 
 from jepakit import load
-from jepakit.runs.yaml_file import read_yaml
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.gpu
 SHORT = (
     *("encoder.size=null", "encoder.width=64", "encoder.num_heads=2", "encoder.depth=2"),
     *("encoder.patch=8", "predictor.depth=1", "predictor.width=32", "predictor.num_heads=2"),
@@ -91,6 +90,7 @@ def test_maps_energy_and_expectations_are_drawn(place: Path) -> None:
 
 def test_the_report(place: Path) -> None:
     jepa(place, "report", "runs/pets")
+    assert (place / "runs/pets/report.html").exists()
 
 
 def test_weights_leave_for_other_libraries(place: Path) -> None:
@@ -99,15 +99,9 @@ def test_weights_leave_for_other_libraries(place: Path) -> None:
 
 
 def test_the_reference_command(tmp_path: Path, place: Path) -> None:
-    content = read_yaml(ROOT / "configs" / "in1k_vith14_ep300.yaml")
-    content["data"] |= {"root_path": str(place), "image_folder": "pets/", "num_workers": 2}
-    content["data"] |= {"batch_size": 8, "crop_size": 32}
-    content["logging"] |= {"folder": str(tmp_path / "run"), "write_tag": "tiny"}
-    content["mask"] |= {"patch_size": 8, "min_keep": 0}
-    content["meta"] |= {"model_name": "vit_tiny", "pred_depth": 1, "pred_emb_dim": 48}
-    content["optimization"] |= {"epochs": 2, "warmup": 1}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
-    words = ("--fname", str(tmp_path / "config.yaml"), "--devices", "cuda:0")
+    changes = {"data__image_folder": "pets/", "data__num_workers": 2, "data__batch_size": 8}
+    config = write_config(tmp_path, place, **changes, meta__use_bfloat16=True)
+    words = ("--fname", str(config), "--devices", "cuda:0")
     run(ROOT, str(ROOT / "main.py"), *words)
     names = {path.name for path in (tmp_path / "run").glob("*.pth.tar")}
     assert "tiny-latest.pth.tar" in names

@@ -18,6 +18,7 @@ from jepakit.objectives.ijepa import IJepa
 from jepakit.objectives.regularisers import RegulariserSettings
 from jepakit.training.parallel import compile_objective
 
+pytestmark = pytest.mark.gpu
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SIDE = 112
 

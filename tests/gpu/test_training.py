@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.gpu.conftest import NUM_STEPS, Build
 from torch import Tensor
 
 from jepakit.core.distributed import Place, leave
@@ -21,8 +22,7 @@ from jepakit.runs.device_batch import largest_that_fits
 from jepakit.training.reporting import Observer, StepRecord
 from jepakit.training.trainer import Trainer
 
-NUM_STEPS = 20
-Build = Callable[..., Trainer]
+pytestmark = pytest.mark.gpu
 
 
 class Watch(Observer):

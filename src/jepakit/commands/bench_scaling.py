@@ -19,13 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from jepakit.commands.bench_step import StepBench, resolve_without_pictures
-from jepakit.core.devices import choose_device, choose_precision, synchronise
+from jepakit.core.devices import choose_device, synchronise
 from jepakit.core.distributed import Place, leave
 from jepakit.core.errors import RunFailed
 from jepakit.core.files import write_text
 from jepakit.core.joining import ProcessSettings, join
 from jepakit.launch.local import launch
-from jepakit.runs.networks import build_networks
 from jepakit.training.parallel import parallelise
 
 NUM_WARM = 2  # steps before the clock starts
@@ -130,10 +129,7 @@ def measure_here(config: Path | None, overrides: Sequence[str], steps: int, resu
     resolved = resolve_without_pictures(config, overrides, [str(device)])
     join(place, device, ProcessSettings(), alone=False)
     try:
-        precision = choose_precision(device, resolved.precision)
-        networks = build_networks(resolved, 3, device)
-        count = resolved.batch.size // place.world_size
-        bench = StepBench(resolved, networks, device, precision, count)
+        bench = StepBench(resolved, device, count=resolved.batch.size // place.world_size)
         bench.module = parallelise(bench.objective, device)
         for _ in range(NUM_WARM):
             bench.step()

@@ -13,7 +13,6 @@ from rich.table import Table
 from torch import nn
 
 from jepakit.core.devices import (
-    Precision,
     autocast,
     choose_device,
     choose_precision,
@@ -36,8 +35,7 @@ from jepakit.training.parallel import compile_objective
 
 NUM_REPEATS = 7
 NUM_DRAWN = 32  # steps whose masks are looked at
-PEAK_SIDES = {"cuda": 8192}  # of the square matrices whose product is the peak
-USUAL_PEAK_SIDE = 2048
+USUAL_PEAK_SIDE = 2048  # of the square matrices whose product is a CPU's peak
 
 
 def bench_step(config: Path | None, overrides: Sequence[str], devices: Sequence[str]) -> int:
@@ -45,11 +43,7 @@ def bench_step(config: Path | None, overrides: Sequence[str], devices: Sequence[
     console = Console()
     resolved = resolve_without_pictures(config, overrides, devices)
     device = choose_device(resolved.devices[0])
-    precision = choose_precision(device, resolved.precision)
-    networks = build_networks(resolved, 3, device)
-    count = choose_device_batch(resolved, networks, Place(), device, precision, None)
-    bench = StepBench(resolved, networks, device, precision, count)
-    console.print(bench.report())
+    console.print(StepBench(resolved, device).report())
     return 0
 
 
@@ -79,17 +73,14 @@ def usual_masks(networks: Networks, count: int, seed: int) -> tuple[MaskIndices,
 
 
 class StepBench:
-    """One step on made-up pictures, whole and in parts."""
+    """One step on made-up pictures, whole and in parts; of as many as fit, or of `count`."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        networks: Networks,
-        device: torch.device,
-        precision: Precision,
-        count: int,
-    ) -> None:
+    def __init__(self, config: RunConfig, device: torch.device, count: int | None = None) -> None:
+        precision = choose_precision(device, config.precision)
+        networks = build_networks(config, 3, device)
         assert isinstance(networks.objective, IJepa)
+        if count is None:
+            count = choose_device_batch(config, networks, Place(), device, precision, None)
         self.objective = networks.objective
         self.device, self.precision, self.count = device, precision, count
         self.optimizer = build_optimizer(self.objective, config.optimization, device)
@@ -203,5 +194,4 @@ class StepBench:
 
     def matrix_peak(self) -> float:
         """FLOP/s of square matrix products in the run's precision, here and now."""
-        side = PEAK_SIDES.get(self.device.type, USUAL_PEAK_SIDE)
-        return matrix_peak(self.device, self.precision, side)
+        return matrix_peak(self.device, self.precision, USUAL_PEAK_SIDE)

@@ -14,7 +14,7 @@ from jepakit.commands.bench_step import StepBench
 from jepakit.commands.evaluate import evaluate_named
 from jepakit.commands.pretrain import launch_or_train
 from jepakit.commands.report import looking_at_run
-from jepakit.core.devices import choose_device, choose_precision
+from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
 from jepakit.core.durations import in_words
 from jepakit.evaluation.questions import DEMO_QUESTIONS
@@ -22,22 +22,16 @@ from jepakit.launch.local import num_cores
 from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
-from jepakit.runs.networks import build_networks
 from jepakit.runs.report import write_report
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 
 SETTINGS = EvaluationSettings(
     tasks=("knn", "linear"), questions=DEMO_QUESTIONS, num_train=8000, num_test=2000
 )
-RGB = 3
 COLUMNS = ("mean/knn_20", *(f"{name}/linear" for name in DEMO_QUESTIONS), "mean/linear")
-
-
 TIME_TO_TRAIN = 180.0  # seconds; with drawing the scenes, pretraining ends within four minutes
 FEWEST_EPOCHS = 0.5
-BESIDE_ANOTHER = (
-    0.7  # speed of a process while another one computes on the next core, and both load
-)
+BESIDE_ANOTHER = 0.7  # speed of a process while another one computes and loads beside it
 
 
 def demo(folder: Path, overrides: Sequence[str]) -> int:
@@ -87,10 +81,9 @@ def in_time(config: RunConfig, overrides: Sequence[str], console: Console) -> Ru
 
     What the user said, and what a run in this folder began with, stays.
     """
-    begun = RunFolder(config.folder).config
     if any(word.startswith("optimization.epochs=") for word in overrides):
         return config
-    wanted, epochs = config.optimization.epochs, 0.0
+    begun, wanted = RunFolder(config.folder).config, config.optimization.epochs
     if begun.exists():
         epochs = check(RunConfig, read_yaml(begun)).optimization.epochs
     else:
@@ -113,11 +106,9 @@ def images_per_second(config: RunConfig) -> float:
     device = choose_device(config.devices[0])
     num_processes, threads = len(config.devices), torch.get_num_threads()
     count = max(1, config.batch.size // num_processes)
-    networks = build_networks(config, RGB, device)
-    precision = choose_precision(device, config.precision)
     try:
         torch.set_num_threads(max(1, threads // num_processes))
-        bench = StepBench(config, networks, device, precision, count)
+        bench = StepBench(config, device, count)
         seconds = bench.time(bench.step)
     finally:
         torch.set_num_threads(threads)

@@ -47,8 +47,7 @@ from jepakit.training.saving import ShardedSaver, WholeSaver
 from jepakit.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
-# Of the matrices whose product is the peak: large enough to fill the device, and done in a moment.
-_PEAK_SIDES, _USUAL_PEAK_SIDE = {"cuda": 8192}, 1024
+_PEAK_SIDE = 1024  # of the matrices whose product is a CPU's peak: it takes a moment
 
 
 def assemble(
@@ -199,8 +198,7 @@ def _peak(config: RunConfig, device: torch.device, precision: Precision) -> floa
     """FLOP/s of all processes together, all at once as in training; None if nobody asks."""
     if not config.monitors.throughput.every:
         return None
-    side = _PEAK_SIDES.get(device.type, _USUAL_PEAK_SIDE)
-    return sum(gather_objects(matrix_peak(device, precision, side)))
+    return sum(gather_objects(matrix_peak(device, precision, _PEAK_SIDE)))
 
 
 def build_monitors(
@@ -208,7 +206,7 @@ def build_monitors(
     networks: Networks,
     probe: ProbePictures,
     num_workers: int,
-    peak: float | None = None,
+    peak: float | None,
 ) -> list[Monitor]:
     """All monitors that are not switched off."""
     m, features = config.monitors, FeatureCache(probe)

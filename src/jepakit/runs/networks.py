@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -90,18 +90,18 @@ def usual_tokens(
     masking: Masking, seed: int, batch_size: int = 2, num_steps: int = 32
 ) -> TokenCounts:
     """Average numbers of tokens over some steps of the sampler."""
-    drawn = [masking(batch_size, BatchRandom(seed, step)) for step in range(num_steps)]
-    rows, columns = masking.grid
+    drawn = [
+        TokenCounts.of(masking(batch_size, BatchRandom(seed, step)), masking.grid)
+        for step in range(num_steps)
+    ]
 
-    def mean(values: list[int]) -> int:
-        return round(sum(values) / len(values))
+    def mean(numbers: list[int]) -> int:
+        return round(sum(numbers) / len(numbers))
 
-    return TokenCounts(
-        grid=rows * columns,
-        contexts=drawn[0].context.shape[1],
-        context=mean([m.context.shape[2] for m in drawn]),
-        targets=drawn[0].targets.shape[1],
-        target=mean([m.targets.shape[2] for m in drawn]),
+    return replace(
+        drawn[0],
+        context=mean([counts.context for counts in drawn]),
+        target=mean([counts.target for counts in drawn]),
     )
 
 

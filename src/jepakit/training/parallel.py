@@ -36,7 +36,6 @@ _BUFFERS_STAY: dict[str, Any] = {
     "forward_sync_buffers" if "forward_sync_buffers" in _PARAMETERS else "broadcast_buffers": False
 }
 # Above this share of a device's memory, copies of the state leave too little for activations.
-_MOST_GRAPHS = 64  # of one block; with more, torch goes on without compiling
 SHARE_FOR_COPIES = 0.35
 _MOST_GRAPHS = 64  # of one block; where torch needs more, it goes on without compiling
 GIB = 2**30
@@ -113,7 +112,7 @@ def shard(objective: nn.Module, plan: Plan, device: torch.device, precision: Pre
 def compile_objective(objective: Objective) -> None:
     """torch.compile, block by block: all blocks of a network share one graph per kind of use.
 
-    The whole step as one graph takes minutes to compile and gains nothing more
+    The whole step as one graph takes minutes, and on a GPU failed as soon as masks changed shape
     (docs/decisions/0015-compile-by-block.md).
     """
     # Training, targets, monitors; fixed and varying numbers of tokens: more than torch's usual 8.

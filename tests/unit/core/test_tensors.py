@@ -31,7 +31,6 @@ def test_a_batch_is_frozen() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs CUDA")
 def test_a_pinned_batch_is_the_same_batch() -> None:
     pinned = example().pin_memory()
     for tensor in (pinned.views, pinned.labels, pinned.masks.context, pinned.masks.targets):

@@ -56,7 +56,6 @@ def test_judging_keeps_no_graph() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_the_optimizer_skips_at_once_and_the_host_hears_one_step_later() -> None:
     device = torch.device("cuda")
     weight = torch.nn.Parameter(torch.ones(4, device=device))

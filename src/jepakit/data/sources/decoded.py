@@ -56,7 +56,7 @@ class DecodedSource(Source):
                 wait_for_lock(lock)  # one process of a run decodes, the others wait
                 if not self._is_current():
                     self._decode(num_workers, progress or (lambda done, total: None))
-                self._read_places()
+                    self._read_places()
 
     def __len__(self) -> int:
         return len(self._source)
