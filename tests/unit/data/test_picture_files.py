@@ -32,7 +32,7 @@ def _jpeg(array, orientation=1, quality=95, **options):
 def _npy(array):
     file = io.BytesIO()
     np.save(file, array)
-    return Stored(memoryview(file.getvalue()), ".npy")
+    return Stored(file.getvalue(), ".npy")
 
 
 def _resized(pixels, size):

@@ -138,7 +138,7 @@ def _open_image(stored: Stored, name: str, how: Decoding) -> Picture:
     return Pixels(fit_image(ImageOps.exif_transpose(image), how.channels))
 
 
-def _plain_jpeg_size(content: bytes | memoryview) -> tuple[int, int] | None:
+def _plain_jpeg_size(content: bytes) -> tuple[int, int] | None:
     """(height, width) of a JPEG file, grey or in colours, that cannot be turned; None: ask PIL.
 
     PIL would tell the same, but it takes as long as all the rest that is done in Python.
@@ -161,9 +161,7 @@ def _plain_jpeg_size(content: bytes | memoryview) -> tuple[int, int] | None:
 class _Jpeg(Picture):
     """A JPEG file, decoded when asked: at a quarter or an eighth where that is enough."""
 
-    def __init__(
-        self, content: bytes | memoryview, size: tuple[int, int], name: str, channels: int
-    ) -> None:
+    def __init__(self, content: bytes, size: tuple[int, int], name: str, channels: int) -> None:
         self._content, self.size, self._name, self._channels = content, size, name, channels
 
     def pixels(self) -> UInt8[np.ndarray, "H W C"]:
@@ -256,7 +254,7 @@ def check_array(height: int, width: int, found: int, how: Decoding) -> None:
         raise ValueError(f"{found} channels where channels={how.channels}")
 
 
-def _read_npy(content: bytes | memoryview, how: Decoding) -> np.ndarray:
+def _read_npy(content: bytes, how: Decoding) -> np.ndarray:
     """The array within the content, without copying it."""
     start = 8 + (2 if content[6:7] == b"\x01" else 4)  # magic, version, length of the header
     length = int.from_bytes(content[8:start], "little")
@@ -285,7 +283,7 @@ def _npy_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
     return np.lib.format.read_array_header_2_0(file)
 
 
-def _read_tiff_stack(content: bytes | memoryview, how: Decoding) -> np.ndarray:
+def _read_tiff_stack(content: bytes, how: Decoding) -> np.ndarray:
     """A TIFF file whose third axis, wherever it lies, holds the channels."""
     try:
         import tifffile

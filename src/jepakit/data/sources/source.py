@@ -46,7 +46,7 @@ class Sample:
 class Stored:
     """A picture as it is stored: the content of its file."""
 
-    content: bytes | memoryview
+    content: bytes
     suffix: str  # tells the kind of file: ".jpg", ".npy", …; lower case
 
 

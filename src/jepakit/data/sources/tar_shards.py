@@ -11,7 +11,7 @@ from jaxtyping import Int
 from pydantic import Field, field_validator
 
 from jepakit.data.sources.folder_index import cache_root
-from jepakit.data.sources.picture_files import ARRAY_SUFFIX, Decoding
+from jepakit.data.sources.picture_files import Decoding
 from jepakit.data.sources.shards.cache import ShardCache
 from jepakit.data.sources.shards.download import Downloads
 from jepakit.data.sources.shards.files import ShardFiles
@@ -109,9 +109,8 @@ class TarShards(StoredSource):
         if self._ahead and not self._files.is_open(shard):
             self._ahead.reached(shard)
         suffix = pictures.suffixes[pictures.suffix[index]]
-        # An array is used where it lies; what is decoded is read, so that a bad disk is an error.
-        read = self._files.view if suffix == ARRAY_SUFFIX else self._files.read
-        return Stored(read(shard, int(pictures.offsets[index]), int(pictures.sizes[index])), suffix)
+        content = self._files.read(shard, int(pictures.offsets[index]), int(pictures.sizes[index]))
+        return Stored(content, suffix)
 
     def name(self, index: int) -> str:
         return self._pictures.names[index]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import threading
 from collections import OrderedDict
@@ -31,7 +30,10 @@ class ShardFiles:
         return number in self._opened
 
     def read(self, number: int, offset: int, size: int) -> bytes:
-        """A copy; raises `RunFailed` if the shard cannot be read any more."""
+        """The content; raises `RunFailed` if the shard cannot be read any more.
+
+        It is not mapped into memory: whoever reads a mapped file that was cut is killed.
+        """
         try:
             opened = self._open(number)  # held: another thread may make room for its own
             content = os.pread(opened.descriptor, size, offset)
@@ -40,14 +42,6 @@ class ShardFiles:
         if len(content) < size:
             raise self._gone(number, "it became shorter")
         return content
-
-    def view(self, number: int, offset: int, size: int) -> memoryview:
-        """The content where it lies; raises `RunFailed` if the shard cannot be read any more."""
-        opened = self._open(number)
-        # Whoever reads mapped memory behind the end of a file is killed.
-        if os.fstat(opened.descriptor).st_size < offset + size:
-            raise self._gone(number, "it became shorter")
-        return opened.content()[offset : offset + size]
 
     def _open(self, number: int) -> _Opened:
         with self._lock:
@@ -99,16 +93,10 @@ class ShardFiles:
 
 
 class _Opened:
-    """A descriptor that is closed with this object, and the file's content as memory."""
+    """A descriptor that is closed with this object."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._content: memoryview | None = None
-
-    def content(self) -> memoryview:
-        if self._content is None:
-            self._content = memoryview(mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ))
-        return self._content
 
     def is_removed(self) -> bool:
         return os.fstat(self.descriptor).st_nlink == 0
