@@ -54,7 +54,7 @@ def test_a_run_that_cannot_begin(
     monkeypatch.setattr("jepakit.runs.preflight.free_memory", lambda device: 1000)
     assert doctor(tiny.name, "data.num_workers=0") == 1
     told = capfd.readouterr().out
-    assert "set batch.device=4" in " ".join(told.replace("│", " ").split())
+    assert "not even one fits" in " ".join(told.replace("│", " ").split())
     assert "│ time " not in told
 
 

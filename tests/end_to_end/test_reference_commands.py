@@ -54,6 +54,7 @@ def write_config(folder: Path, pictures: Path, **settings: Any) -> Path:
         section, key = name.split("__")
         content[section][key] = value
     path = folder / "config.yaml"
+    folder.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(content))
     return path
 
@@ -204,9 +205,14 @@ def test_mistakes_are_told_in_one_sentence(
 ) -> None:
     unsupported = write_config(tmp_path, pictures, meta__copy_data=True)
     unfilled = ROOT / "configs" / "in1k_vith14_ep300.yaml"
+    elsewhere = write_config(tmp_path / "a", pictures, data__image_folder="moved/")
+    flat = write_config(tmp_path / "b", pictures, data__image_folder="faces/train/")
+    where = "data.root_path and data.image_folder must name the folder that holds train/<class>/"
     for config, sentence in (
-        (unsupported, "jepa: meta.copy_data: true is not supported"),
-        (unfilled, "jepa: logging.folder still is the placeholder"),
+        (unsupported, f"{unsupported}: meta.copy_data: true is not supported"),
+        (unfilled, f"{unfilled}: data.root_path ('$YOUR_PATH_TO_IMAGES') and logging.folder ("),
+        (elsewhere, f"there is no folder {pictures / 'moved'}: {where}"),
+        (flat, f"{pictures / 'faces/train'} holds no folder train: {where}"),
     ):
         words = ["main.py", "--fname", str(config), "--devices", "cpu", "cpu"]
         monkeypatch.setattr(sys, "argv", words)
@@ -214,4 +220,4 @@ def test_mistakes_are_told_in_one_sentence(
             runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
         assert ended.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(sentence)
+        assert line.startswith(f"jepa: {sentence}")

@@ -25,6 +25,7 @@ from jepakit.runs.assemble import assemble
 from jepakit.runs.config import FREE_TO_CONTINUE, RunConfig, differences, flat
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.preflight import preflight
+from jepakit.runs.reference_yaml import check_pictures
 from jepakit.runs.resolve import resolve_training
 from jepakit.runs.yaml_file import check, read_yaml, to_yaml
 from jepakit.version import code_version
@@ -46,6 +47,7 @@ def pretrain(
     if print_only:
         sys.stdout.write(to_yaml(resolved))
         return 0
+    check_pictures(resolved)
     if place.is_first and reasons:
         console.print(reasons)
     return launch_or_train(resolved, place, console)

@@ -10,7 +10,7 @@ from jepakit.commands.submission import Submission, submit_all
 from jepakit.launch.slurm_settings import SlurmSettings
 from jepakit.runs.config import RunConfig
 from jepakit.runs.reference_yaml import from_reference, is_reference
-from jepakit.runs.yaml_file import check, read_yaml
+from jepakit.runs.yaml_file import check, naming, read_yaml
 
 
 def submit_training(
@@ -59,6 +59,7 @@ def listed_files(listing: Path) -> list[Path]:
 def _config(file: Path, num_processes: int) -> RunConfig:
     """The run that a file describes on so many processes."""
     content = read_yaml(file)
-    if is_reference(content):
-        return from_reference(content, num_processes)
-    return check(RunConfig, content)
+    with naming(file):
+        if is_reference(content):
+            return from_reference(content, num_processes)
+        return check(RunConfig, content)

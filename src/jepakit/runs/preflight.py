@@ -21,6 +21,7 @@ from jepakit.core.shards import local_part
 from jepakit.data.sources import BrokenPicture, Source
 from jepakit.objectives import IJepa
 from jepakit.runs.config import RunConfig
+from jepakit.runs.device_batch import those_that_fit
 from jepakit.runs.networks import Networks
 from jepakit.training.trainer import Trainer
 
@@ -125,13 +126,20 @@ def _memory(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
     pictures = trainer.facts["device_batch"]
     spread = sum(local_part(p).numel() for p in trainer.trained)
     share = spread / max(1, sum(p.numel() for p in trainer.trained))  # 1, unless it is spread
-    needed = share * networks.state_bytes + networks.memory.peak(pictures)
+
+    def needed(number: int) -> float:
+        return share * networks.state_bytes + networks.memory.peak(number)
+
     free = free_memory(trainer.device)
-    words = f"about {needed / GIB:.1f} GiB for {pictures} pictures at once, "
+    words = f"about {needed(pictures) / GIB:.1f} GiB for {pictures} pictures at once, "
     words += f"{free / GIB:.1f} GiB free"
-    if needed > free:
-        return Finding("memory", "stop", f"{words}: set batch.device={max(1, pictures // 2)}")
-    return Finding("memory", "ok" if needed < 0.9 * free else "mind", words)
+    if needed(pictures) <= free:
+        return Finding("memory", "ok" if needed(pictures) < 0.9 * free else "mind", words)
+    fewer = those_that_fit(pictures, lambda number: needed(number) < 0.9 * free)
+    advice = "not even one fits, choose a smaller encoder"
+    if fewer:
+        advice = f"set {_name(config, 'batch.device', 'data.batch_size')}={fewer[0]}"
+    return Finding("memory", "stop", f"{words}: {advice}")
 
 
 def _disk(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
@@ -143,8 +151,14 @@ def _disk(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
     free = shutil.disk_usage(_existing(config.folder)).free
     words = f"checkpoints take up to {kept * one / GIB:.2f} GiB, {free / GIB:.1f} GiB free"
     if kept * one > free:
-        return Finding("disk", "stop", f"{words}: free some, or choose folder=ELSEWHERE")
+        name = _name(config, "folder", "logging.folder")
+        return Finding("disk", "stop", f"{words}: free some, or choose {name}=ELSEWHERE")
     return Finding("disk", "ok", words)
+
+
+def _name(config: RunConfig, ours: str, reference: str) -> str:
+    """A setting as it is called in the file that the run began with."""
+    return reference if config.reference_outputs else ours
 
 
 def _existing(path: Path) -> Path:

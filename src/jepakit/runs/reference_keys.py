@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -86,26 +87,28 @@ class ReferenceFile(Settings):
 
 
 def check_file(content: dict[str, Any]) -> ReferenceFile:
-    """The file's values; `ValueError` naming the key that is unknown, missing or out of range."""
-    _check_keys(ReferenceFile, content)
+    """The file's values; `ValueError` naming the keys that are unknown, missing or out of range."""
+    if mistakes := list(_mistakes(ReferenceFile, content)):
+        raise ValueError("; ".join(mistakes))
     return check(ReferenceFile, content)
 
 
-def _check_keys(model: type[BaseModel], content: Any, name: str = "") -> None:
-    """Every key of the model is there, and no other; `name` is the section with its dot."""
+def _mistakes(model: type[BaseModel], content: Any, name: str = "") -> Iterator[str]:
+    """Keys that the model does not know or that are missing; `name` is the section with its dot."""
     if not isinstance(content, dict):
-        raise ValueError(f"{name.rstrip('.')} must hold `key: value` lines, not {content!r}")
+        yield f"{name.rstrip('.')} must hold `key: value` lines, not {content!r}"
+        return
     for key in content:
         if key not in model.model_fields:
-            raise ValueError(f"unknown key {name}{key} in the reference's file: {_advice(key)}")
+            yield f"unknown key {name}{key} in the reference's file: {_advice(key)}"
     for key, field in model.model_fields.items():
         if key not in content:
-            raise ValueError(
+            yield (
                 f"the reference's file lacks {name}{key}: add it, as in "
                 "configs/in1k_vith14_ep300.yaml"
             )
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            _check_keys(field.annotation, content[key], f"{key}.")
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _mistakes(field.annotation, content[key], f"{key}.")
 
 
 def _advice(key: str) -> str:

@@ -7,6 +7,7 @@ import os
 from pathlib import PurePosixPath
 from typing import Any
 
+from jepakit.data.sources.image_folder import find_splits
 from jepakit.models.patches import as_pair
 from jepakit.runs.config import RunConfig, differences
 from jepakit.runs.reference_keys import Data, Mask, Optimization, ReferenceFile, check_file
@@ -36,8 +37,9 @@ def from_reference(content: dict[str, Any], num_devices: int) -> RunConfig:
         )
     if not file.data.pin_mem:
         log.info("data.pin_mem: false changes nothing: memory is pinned on CUDA and only there")
+    _refuse_placeholders(file)
     described = {
-        "folder": _filled_in("logging.folder", file.logging.folder),
+        "folder": _expanded(file.logging.folder),
         "seed": 0,
         "precision": "bf16" if file.meta.use_bfloat16 else "fp32",
         "data": _data(file.data),
@@ -88,22 +90,44 @@ def beyond_reference(config: RunConfig) -> list[str]:
     return differences(config, again)
 
 
-def _filled_in(name: str, value: str) -> str:
-    """The path with `~` and `$VARIABLES` replaced; `ValueError` while it is a placeholder."""
-    path = os.path.expanduser(os.path.expandvars(value))
-    if not path or "$" in path or "YOUR_" in path:
-        raise ValueError(
-            f"{name} still is the placeholder {value!r}: write your own folder into the file"
-        )
-    return path
+def check_pictures(config: RunConfig) -> None:
+    """`ValueError` in the reference's words unless its pictures lie where the file says."""
+    source = config.data.source
+    if config.reference_outputs is None or source.kind != "folder":
+        return
+    where = "data.root_path and data.image_folder must name the folder that holds train/<class>/"
+    if not source.path.is_dir():
+        raise ValueError(f"there is no folder {source.path}: {where}")
+    if source.split == "train" and "train" not in find_splits(source.path):
+        raise ValueError(f"{source.path} holds no folder train: {where}")
+
+
+def _refuse_placeholders(file: ReferenceFile) -> None:
+    paths = {"data.root_path": file.data.root_path, "logging.folder": file.logging.folder}
+    empty = [f"{name} ({path!r})" for name, path in paths.items() if _is_placeholder(path)]
+    if empty:
+        still = "still is a placeholder" if len(empty) == 1 else "still are placeholders"
+        told = f"{' and '.join(empty)} {still}: write your own folders into the file"
+        if "data" in empty[0]:
+            told += "; pictures lie in root_path/image_folder/train/<class>/"
+        raise ValueError(told)
+
+
+def _expanded(path: str) -> str:
+    """`~` and `$VARIABLES` replaced."""
+    return os.path.expanduser(os.path.expandvars(path))
+
+
+def _is_placeholder(path: str) -> bool:
+    path = _expanded(path)
+    return not path or "$" in path or "YOUR_" in path
 
 
 def _data(data: Data) -> dict[str, Any]:
-    root = _filled_in("data.root_path", data.root_path)
     return {
         "source": {
             "kind": "folder",
-            "path": os.path.join(root, data.image_folder),
+            "path": os.path.join(_expanded(data.root_path), data.image_folder),
             "split": "train",
         },
         "view": {

@@ -15,7 +15,7 @@ from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.frozen import with_frozen
 from jepakit.runs.reference_yaml import from_reference, is_reference
-from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
+from jepakit.runs.yaml_file import apply_overrides, check, naming, read_yaml
 
 
 def resolve(
@@ -37,7 +37,8 @@ def resolve(
                 folder = Path(data)
                 content["data"] |= {"root_path": str(folder.parent), "image_folder": folder.name}
             num_processes = max(1, len(devices), Place.from_environment().world_size)
-            content = from_reference(content, num_processes).model_dump(mode="json")
+            with naming(config):
+                content = from_reference(content, num_processes).model_dump(mode="json")
         elif data is not None:
             content = {**content, "data": _with_pictures(content.get("data") or {}, data)}
     return _finish(content, overrides, devices), reasons

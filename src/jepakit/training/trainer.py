@@ -210,7 +210,8 @@ class Trainer:
         if isinstance(error, NotFinite):
             return self.explain_not_finite(error)
         if isinstance(error, torch.OutOfMemoryError):
-            fewer = max(1, self.facts.get("device_batch", 2) // 2)
+            count = self.facts.get("device_batch", 2)
+            fewer = max(n for n in range(1, max(1, count // 2) + 1) if count % n == 0)
             advice = f"set batch.device={fewer}, {again}"
             return f"{self.device} has not enough memory at step {self.step}: {advice}"
         if is_lost_connection(error):

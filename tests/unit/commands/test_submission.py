@@ -145,7 +145,7 @@ def test_files_are_checked_before_anything_is_submitted(typed: Callable[..., Don
     unfilled = ROOT / "configs" / "in1k_vith14_ep300.yaml"
     done = typed("main_distributed.py", "--fname", unfilled, "--folder", "logs")
     assert done.code == 2
-    assert done.err.startswith("jepa: logging.folder still is the placeholder")
+    assert done.err.startswith(f"jepa: {unfilled}: data.root_path ('$YOUR_PATH_TO_IMAGES') and ")
     words = ("--fname", unfilled, "--folder", "logs", "--batch-launch")
     assert "must list config files, one per line" in typed("main_distributed.py", *words).err
 

@@ -74,12 +74,22 @@ def test_the_time_is_measured_even_of_a_short_run(parts: Parts) -> None:
 def test_memory_that_is_too_short_stops_the_run(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "free_memory", lambda device: 1000)
+    networks = parts[2]
+    one = networks.state_bytes + networks.memory.peak(1)
+    monkeypatch.setattr(preflight, "free_memory", lambda device: one / 0.89)
     found = finding(parts, "memory")
     assert found.verdict == "stop"
     assert "set batch.device=1" in found.words
     with pytest.raises(RunFailed, match=r"set batch\.device=1"):
         preflight.preflight(*parts, Console(file=io.StringIO()))
+
+
+def test_memory_that_is_too_short_for_one_picture(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "free_memory", lambda device: 1000)
+    found = finding(parts, "memory")
+    assert (found.verdict, "not even one fits" in found.words) == ("stop", True)
 
 
 class Usage(NamedTuple):
