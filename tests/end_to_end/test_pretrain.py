@@ -86,7 +86,7 @@ def test_changed_pictures_are_refused_unless_that_is_wanted(jepa: Jepa, tmp_path
     assert "10 pictures, shorter side 28 px, on cpu" in " ".join(
         first.said.replace("│", " ").split()
     )
-    assert "Finished: runs/pets" in first.said
+    assert "Finished: runs/pets\nNext: jepa evaluate runs/pets, jepa report" in first.said
     run = tmp_path / "runs/pets"
     shutil.rmtree(run / "checkpoints/step-00000010")
     pictures(tmp_path / "pets", 12, seed=1)
@@ -98,6 +98,19 @@ def test_changed_pictures_are_refused_unless_that_is_wanted(jepa: Jepa, tmp_path
     wanted = jepa("pretrain", "--data", "pets", *words, "data.allow_changed=true", folder=tmp_path)
     assert wanted.wait() == 0, wanted.said
     assert "continuing at step 9" in wanted.said
+
+
+def test_pictures_that_could_not_be_read_are_told_at_the_end(jepa: Jepa, tmp_path: Path) -> None:
+    pictures(tmp_path / "pets", 24)
+    damaged = sorted((tmp_path / "pets").rglob("*.png"))[5]
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    words = ["encoder.width=64", "encoder.num_heads=2", "encoder.depth=1", "predictor.num_heads=1"]
+    words += ["optimization.epochs=1", "data.max_broken_share=0.1", "logging.tensorboard=false"]
+    command = jepa("pretrain", "--data", "pets", *words, folder=tmp_path)
+    assert command.wait() == 0, command.said
+    told = " ".join(command.said.replace("│", " ").split())
+    assert f"1 of 24 looked at cannot be read, e.g. {damaged.name}" in told
+    assert "1 of the pictures could not be read: runs/pets/broken_pictures.csv" in command.said
 
 
 def test_a_loss_that_is_not_finite_ends_with_code_3(jepa: Jepa, tiny: Path) -> None:

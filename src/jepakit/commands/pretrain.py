@@ -122,7 +122,10 @@ def _run(
     total = trainer.schedules.num_steps
     with closing(trainer):
         if trainer.step >= total:
-            told = f"This run is finished: {config.folder} holds all {total} steps."
+            told = (
+                f"This run is finished: {config.folder} holds all {total} steps. To train longer, "
+            )
+            told += "begin anew with a larger optimization.epochs and another folder=NEW"
             console.print(told, markup=False, highlight=False, soft_wrap=True)
             return 0
         if place.is_first:
@@ -131,9 +134,19 @@ def _run(
             log.info("continuing at step %d of %d", trainer.step, total)
         finished = trainer.run()
     if place.is_first:
-        told = "Finished" if finished else "Stopped and saved; the same command continues"
-        console.print(f"{told}: {config.folder}", markup=False, highlight=False, soft_wrap=True)
+        _tell_the_end(finished, len(trainer.stream.broken), config, console)
     return 0 if finished else trainer.interruption.exit_code
+
+
+def _tell_the_end(finished: bool, num_broken: int, config: RunConfig, console: Console) -> None:
+    folder = RunFolder(config.folder)
+    told = "Finished" if finished else "Stopped and saved; the same command continues"
+    lines = [f"{told}: {folder.path}"]
+    if num_broken:
+        lines.append(f"{num_broken} of the pictures could not be read: {folder.broken_pictures}")
+    if finished:
+        lines.append(f"Next: jepa evaluate {folder.path}, jepa report {folder.path}")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def settle(config: RunConfig) -> None:
@@ -186,9 +199,12 @@ def _logged_to(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("jepakit")
+    level = logger.level
+    logger.setLevel(min(logging.INFO, logger.getEffectiveLevel()))  # a program may want less
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
         handler.close()

@@ -227,7 +227,7 @@ def _choose_size(chosen: Choices, shorter: int, count: int, device: torch.device
             return
         why = "half the cost of the paper's 384 x 6; measured: results/imagenette-gpu"
         chosen.take("predictor.width", 192, why)
-        chosen.take("predictor.depth", 4, "see predictor.width")
+        chosen.take("predictor.depth", 4, "as the width: measured there")
         chosen.take("predictor.num_heads", 3, "64 numbers per head")
         return
     size = 64 if shorter >= 48 else max(24, shorter // 8 * 8)
@@ -236,7 +236,7 @@ def _choose_size(chosen: Choices, shorter: int, count: int, device: torch.device
     chosen.take("data.view.size", size, f"trains in reasonable time; {told}")
     chosen.take("encoder.patch", patch, f"a grid of {size // patch} x {size // patch}")
     chosen.take("encoder.width", width, "a small ViT learns well from small pictures")
-    chosen.take("encoder.depth", 6, "see width")
+    chosen.take("encoder.depth", 6, "half of ViT-S: so small a grid needs no more")
     chosen.take("encoder.num_heads", width // 64, "64 numbers per head")
     chosen.take("predictor.width", width // 2, "half of the encoder's width")
     chosen.take("predictor.depth", 3, "a deep predictor on little data learns in its place")
@@ -251,14 +251,11 @@ def _choose_schedule(
     wanted = (2048 if count >= MANY else 512 if count >= FEW else 256) if on_gpu else 32
     batch = wanted if count >= 8 * wanted else max(2, 2 ** int(np.log2(max(count / 8, 2))))
     views = 30_000_000 if on_gpu else 300_000
-    if epochs is None:
-        epochs = int(np.clip(round(views / count), 10 if on_gpu else 1, 600 if on_gpu else 200))
-        why = f"about {epochs * count:,} views in all"
-    else:
-        why = "as you wrote"
     why = "the same pictures in small batches make more steps" if batch < 2048 else "the paper's"
     chosen.take("batch.size", batch, why)
-    chosen.take("optimization.epochs", epochs, why)
+    if epochs is None:
+        epochs = int(np.clip(round(views / count), 10 if on_gpu else 1, 600 if on_gpu else 200))
+    chosen.take("optimization.epochs", epochs, f"{epochs * count:,.0f} views in all")
     chosen.take("optimization.warmup_epochs", epochs / 10, "a tenth of the run")
     chosen.take("optimization.lr", 1e-3, "the paper's")
     if count < FEW:

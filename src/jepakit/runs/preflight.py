@@ -19,7 +19,9 @@ from jepakit.core.durations import in_words
 from jepakit.core.errors import RunFailed
 from jepakit.core.shards import local_part
 from jepakit.data.sources import BrokenPicture, Source
+from jepakit.data.sources.decoded import DecodedSource
 from jepakit.objectives import IJepa
+from jepakit.runs.automatic import FEW
 from jepakit.runs.config import RunConfig
 from jepakit.runs.device_batch import those_that_fit
 from jepakit.runs.networks import Networks
@@ -30,6 +32,7 @@ MARKS = {"ok": "[green]ok[/]", "mind": "[yellow]mind[/]", "stop": "[red]stop[/]"
 GIB = 2**30
 NARROW = 512  # the released deviation of 0.02 is what fan-in asks for at 768
 NUM_READ = 16  # pictures that are read on trial
+VERY_FEW = 1000  # pictures; 241 photographs taught less than nothing (docs/guides/small-data.md)
 
 
 @dataclass(frozen=True)
@@ -100,26 +103,32 @@ def _pictures(config: RunConfig, trainer: Trainer, networks: Networks) -> Findin
     count, classes = len(trainer.source), len(trainer.source.classes)
     words = f"{count} pictures, {classes or 'no'} classes, {trainer.stream.steps_per_epoch} steps"
     words += f" of {config.batch.size} per epoch"
-    broken, few = _unreadable(trainer.source), count < 100_000
+    broken, num_read = _unreadable(trainer.source)
     if broken:
-        told = f"{words}; {len(broken)} of {NUM_READ} looked at cannot be read, e.g. {broken[0]}"
-        return Finding("pictures", "stop" if len(broken) == NUM_READ else "mind", told)
+        told = f"{words}; {len(broken)} of {num_read} looked at cannot be read, e.g. {broken[0]}"
+        return Finding("pictures", "stop" if len(broken) == num_read else "mind", told)
     objective = config.objective
-    if isinstance(objective, IJepa.Settings) and objective.regulariser.kind == "none" and few:
+    plain = isinstance(objective, IJepa.Settings) and objective.regulariser.kind == "none"
+    if plain and count < FEW:
         advice = "features often collapse: objective.regulariser.kind=vicreg helps"
         return Finding("pictures", "mind", f"{words}; few for the paper's recipe, {advice}")
+    if count < VERY_FEW:
+        advice = "an encoder from so few may know less than an untrained one, see docs/guides/"
+        return Finding("pictures", "mind", f"{words}; {advice}small-data.md")
     return Finding("pictures", "ok", words)
 
 
-def _unreadable(source: Source) -> list[str]:
-    """What is wrong with those of a few random pictures that cannot be read."""
-    broken = []
-    for index in source.some(NUM_READ, 0, "preflight"):
+def _unreadable(source: Source) -> tuple[list[BrokenPicture], int]:
+    """Those that cannot be read of a few random pictures, or of all if all were decoded already."""
+    if isinstance(source, DecodedSource):
+        return source.broken, len(source)
+    broken, looked_at = [], source.some(NUM_READ, 0, "preflight")
+    for index in looked_at:
         try:
             source.sample(int(index))
         except BrokenPicture as error:
-            broken.append(str(error))
-    return broken
+            broken.append(error)
+    return broken, len(looked_at)
 
 
 def _memory(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:

@@ -46,6 +46,10 @@ for _side in (_Loader, _Dumper):
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
+    if (path / "config.yaml").is_file():
+        raise ValueError(
+            f"{path} is a folder, not a YAML file: for its settings use {path}/config.yaml"
+        )
     if path.is_dir():
         raise ValueError(f"{path} is a folder, not a YAML file: for its pictures use --data {path}")
     if not path.is_file():

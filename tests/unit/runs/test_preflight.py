@@ -14,6 +14,7 @@ from rich.console import Console
 from jepakit.core.distributed import Place
 from jepakit.core.errors import RunFailed
 from jepakit.data.sources import BrokenPicture
+from jepakit.data.sources.decoded import DecodedSource
 from jepakit.runs import preflight
 from jepakit.runs.assemble import assemble
 from jepakit.runs.config import RunConfig
@@ -128,6 +129,32 @@ def test_few_pictures_without_a_regulariser_are_worth_a_word(parts: Parts) -> No
     found = finding(parts, "pictures")
     assert found.verdict == "mind"
     assert "objective.regulariser.kind=vicreg" in found.words
+
+
+def test_so_few_pictures_that_little_is_learned_are_worth_a_word(parts: Parts) -> None:
+    config, trainer, networks = parts
+    regulariser = config.objective.regulariser.model_copy(update={"kind": "vicreg"})
+    objective = config.objective.model_copy(update={"regulariser": regulariser})
+    changed = config.model_copy(update={"objective": objective})
+    found = finding((changed, trainer, networks), "pictures")
+    assert (found.verdict, "less than an untrained one" in found.words) == ("mind", True)
+
+
+def test_of_decoded_pictures_all_broken_ones_are_known(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scenes = parts[1].source
+    sample = scenes.sample
+
+    def broken(index: int) -> Any:
+        if index == 3:
+            raise BrokenPicture("3.png", "it is cut")
+        return sample(index)
+
+    monkeypatch.setattr(scenes, "sample", broken)
+    monkeypatch.setattr(parts[1], "source", DecodedSource(scenes, tmp_path))
+    found = finding(parts, "pictures")
+    assert "1 of 16 looked at cannot be read, e.g. 3.png: it is cut" in found.words
 
 
 def test_a_cpu_that_emulates_bf16_is_worth_a_word(

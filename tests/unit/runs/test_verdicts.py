@@ -43,6 +43,7 @@ def test_a_healthy_run() -> None:
         ("position__gap", [0.1, 0.01], "hardly tell pictures apart"),
         ("position__share", [0.1, 0.96], "the place explains 96%"),
         ("probe__linear", [0.2, 0.6, 0.5], "had been 60%: an earlier checkpoint is better"),
+        ("probe__linear", [0.2], "had 20% when it was asked, once"),
         ("masks__context_row_min", [0.001], "context in 0.1% of the pictures"),
         ("throughput__mean_data_wait", [0.06], "6% of the time: see docs/guides/feeding"),
     ],

@@ -99,6 +99,11 @@ class DecodedSource(Source):
         """The source's own: it may mix."""
         return self._source.order(seed, epoch)
 
+    @property
+    def broken(self) -> list[BrokenPicture]:
+        """All pictures that cannot be read."""
+        return [BrokenPicture(name, reason) for name, reason in self._broken.items()]
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_pixels": None}  # every process opens the file itself
 
