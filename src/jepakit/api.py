@@ -49,7 +49,9 @@ def pretrain(
         if not hasattr(given, "ndim"):
             raise ValueError(f"a {type(given).__name__} is no array of pictures: use np.stack")
         given = ArraySource.of(given, labels)
-    content, reasons = choose(given, [device], settings, list(flat(settings)))
+    content, reasons = choose(
+        given, [device], settings, {name: str(value) for name, value in flat(settings).items()}
+    )
     config = check(RunConfig, merged({**content, "devices": [device]}, settings))
     console = Console(stderr=True)
     console.print(reasons)

@@ -105,6 +105,9 @@ def test_several_checkpoints_make_a_curve(jepa: Jepa, finished: Path, coloured: 
         *words, "--out", str(out), "encoder=both", "features.num_workers=0", folder=out / "run"
     )
     assert command.wait() == 0, command.said
+    told = " ".join(command.said.split())
+    assert told.count("not yet finished") == len(steps) - 1
+    assert f"as it was at step {int(steps[0].name[5:])} of 40" in told
     rows = json.loads((out / "scores.json").read_text())["scores"]
     assert {row.partition(" ")[0] for row in list(rows)[:4]} == {step.name for step in steps}
     assert len(rows) == 2 * len(steps) + 2

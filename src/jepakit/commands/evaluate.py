@@ -22,6 +22,7 @@ from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.keeping import open_source
 from jepakit.runs.pictures import open_validation
+from jepakit.runs.run_state import run_state
 from jepakit.runs.subjects import Candidate, open_candidates
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 
@@ -79,12 +80,22 @@ def evaluate_named(
         )
     device = choose_device()
     candidates = [c for name in names for c in open_candidates(name, device, settings.encoder)]
+    for folder, step in dict.fromkeys((c.folder, c.step) for c in candidates):
+        _tell_if_unfinished(folder, step, tell)
     parts = _parts(candidates[0], data, settings)
-    folder = RunFolder(out or _usual_folder(names, candidates[0], data))
-    folder.path.mkdir(parents=True, exist_ok=True)
+    results = RunFolder(out or _usual_folder(names, candidates[0], data))
+    results.path.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode(False):
-        found = evaluate_candidates(candidates, parts, settings, folder.evaluation, tell)
-    return found, folder
+        found = evaluate_candidates(candidates, parts, settings, results.evaluation, tell)
+    return found, results
+
+
+def _tell_if_unfinished(folder: Path | None, step: int | None, tell: Tell) -> None:
+    if folder is None or step is None:
+        return
+    num_steps = run_state(folder).num_steps
+    if num_steps is not None and step < num_steps:
+        tell(f"{folder} is evaluated as it was at step {step} of {num_steps}: not yet finished")
 
 
 def _told_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -74,7 +74,8 @@ def _summarise(
 ) -> None:
     for name, part in zip(names, packed, strict=True):
         folder = PackedFolder(out / name)
-        pictures, shards = f"{part.num_pictures:,} pictures", f"{len(part.shards):,} shards"
+        pictures = f"{part.num_pictures:,} pictures"
+        shards = "1 shard" if len(part.shards) == 1 else f"{len(part.shards):,} shards"
         size = in_bytes(folder.num_bytes())
         _tell(console, f"{folder.path}: {pictures}, {shards}, {size}")
         if num_broken := folder.num_broken():

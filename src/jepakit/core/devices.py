@@ -26,7 +26,10 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise ValueError(f"device {name} does not exist: this machine has {count} CUDA devices")
+            known = ", ".join(f"cuda:{number}" for number in range(count)) or "no CUDA device"
+            raise ValueError(
+                f"device {name} does not exist: this machine has {known}, and cpu works everywhere"
+            )
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device mps does not exist here: use cpu")
     elif device.type not in ("cpu", "mps"):

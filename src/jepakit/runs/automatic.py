@@ -51,14 +51,16 @@ class Choices:
         place[last] = value
         self.reasons.append((name, str(value), why))
 
-    def table(self, given: Sequence[str] = ()) -> Table:
-        """What was chosen and why, without what was `given`."""
+    def table(self, given: Mapping[str, str]) -> Table:
+        """What was chosen and why; what was `given` has the last word."""
         table = Table(title="Chosen for these pictures and this device", title_justify="left")
         for heading in ("setting", "value", "why"):
             table.add_column(heading, overflow="fold")
         for row in self.reasons:
             if not any(row[0] == name or row[0].startswith(f"{name}.") for name in given):
                 table.add_row(*row)
+        for name, value in given.items():
+            table.add_row(name, value, "as you wrote")
         return table
 
 
@@ -66,12 +68,12 @@ def choose(
     data: str | Path | Source | None,
     devices: Sequence[str],
     said: Mapping[str, Any] | None = None,
-    given: Sequence[str] = (),
+    given: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], Table]:
     """Settings for the pictures named, or given by a program (without any: procedural scenes).
 
     What is `said` already, in the form of a YAML file, decides on the rest: how the source is read,
-    and for how many epochs. The table leaves out what is `given`: names of settings.
+    and for how many epochs. The table shows what is `given`, names and values, as they are.
     """
     said = said or {}
     chosen = Choices()
@@ -89,7 +91,7 @@ def choose(
         chosen.take("compile", True, "a step of ViT-S takes 94 ms instead of 156 (H100)")
     _choose_schedule(chosen, len(source), device, _epochs(said))
     chosen.take("folder", _folder_name(data), "continue with the same command")
-    return chosen.content, chosen.table(given)
+    return chosen.content, chosen.table(given or {})
 
 
 def _choose_values(chosen: Choices, source: Source) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from jepakit.runs.config import RunConfig
 
 log = logging.getLogger(__name__)
 Place = Literal["files", "disk", "device"]
+_SECONDS_BETWEEN_LINES = 2.0
 _NUM_LOOKED_AT = 32  # pictures, to estimate how much all of them take
 _ON_HOST = torch.device("cpu")
 
@@ -36,7 +38,7 @@ def open_source(
     if choose_place(source, config, device) == "files":
         return source
     return DecodedSource(
-        source, cache_root() / "decoded", num_workers=os.cpu_count() or 1, progress=_tell
+        source, cache_root() / "decoded", num_workers=os.cpu_count() or 1, progress=_Telling()
     )
 
 
@@ -117,7 +119,14 @@ def _estimated_bytes(source: Source) -> tuple[float, float]:
     return float(all_channels * mean), float(all_channels * largest)
 
 
-def _tell(done: int, total: int) -> None:
-    """A line per tenth of the pictures."""
-    if done * 10 // total != (done - 1) * 10 // total:
-        log.info("decoding pictures once: %d of %d", done, total)
+class _Telling:
+    """A line per tenth of the pictures, none of them within seconds of another."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now, is_tenth = time.monotonic(), done * 10 // total != (done - 1) * 10 // total
+        if is_tenth and now - self.last >= _SECONDS_BETWEEN_LINES:
+            self.last = now
+            log.info("decoding pictures once: %d of %d", done, total)

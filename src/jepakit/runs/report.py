@@ -43,17 +43,21 @@ def write_report(
     page: Path | None = None,
     what: Sequence[What] = SHOWN,
     tell: Callable[[str], None] = lambda line: None,
+    note: str = "",
 ) -> Path:
     """Write the page of a run, `report.html` in its folder or elsewhere; returns where it is.
 
-    What cannot be drawn is said on the page. Raises `ValueError` if the model is no run.
+    `note` stands beside the scores: what has to be known to judge them. What cannot be drawn is
+    said on the page. Raises `ValueError` if the model is no run.
     """
     trained = looking.loaded.trained
     if trained is None:
         raise ValueError(f"{looking.loaded.name} is no run folder: give one that has a config.yaml")
     config, folder = trained.config, trained.folder
     curves = read_metrics(folder.metrics) if folder.metrics.exists() else {}
-    sections: list[Section] = [*_scores(comparison, columns), *_health(trained, curves)]
+    sections = _scores(comparison, columns)
+    sections += [Text(note, tone="warning")] if note else []
+    sections += _health(trained, curves)
     sections += [_facts(looking, trained, curves), _maps(looking, trained)]
     shown, missing = show(looking, what, tell)
     sections += [Text(f"Not drawn. {reason}.", tone="warning") for reason in missing]
@@ -150,7 +154,6 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
     config: RunConfig = trained.config
     encoder = trained.objective.kept_encoder()
     size = encoder.settings.resolved()
-    chosen = config.devices == ("auto",)
     millions = sum(p.numel() for p in encoder.parameters()) / 1e6
     facts = [
         ("pictures on this page from", f"{len(looking.source):,} held out"),
@@ -160,10 +163,14 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
             f"width {size.width}, depth {size.depth}, {size.num_heads} heads, "
             f"{millions:.1f} M parameters, grid {config.grid[0]} x {config.grid[1]}",
         ),
-        ("steps", f"{trained.step or 0:,} of {config.batch.size} pictures"),
+        (
+            "steps",
+            f"{trained.step or 0:,} of {config.batch.size} pictures; the run has "
+            f"{config.optimization.epochs:g} epochs",
+        ),
         ("masks", config.masking.kind),
         ("objective", _objective_in_words(config)),
-        ("trained on", "a device chosen by itself" if chosen else ", ".join(config.devices)),
+        ("devices", ", ".join(config.devices)),
     ]
     speed = curves.get("throughput/images_per_second")
     if speed is not None and trained.step:

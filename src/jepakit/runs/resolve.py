@@ -28,7 +28,7 @@ def resolve(
     """
     reasons = None
     if config is None:
-        given = [word.partition("=")[0] for word in overrides]
+        given = {name: value for name, _, value in (word.partition("=") for word in overrides)}
         content, reasons = choose(data, devices, apply_overrides({}, overrides), given)
     else:
         content = read_yaml(config)

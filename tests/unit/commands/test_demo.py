@@ -49,6 +49,11 @@ def test_a_slow_one_as_much_as_fits_and_says_so(
     assert epochs_on(1, monkeypatch, config)[0] == demo.FEWEST_EPOCHS
 
 
+def test_the_page_says_that_the_run_was_shortened() -> None:
+    assert demo._note(6.0, 6.0) == ""
+    assert "shortened to 2.7 of the recipe's 6 epochs" in demo._note(2.7, 6.0)
+
+
 def test_what_was_asked_or_begun_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("optimization.epochs=9",)
     assert epochs_on(1, monkeypatch, recipe(tmp_path / "demo", *words), *words) == (9, "")

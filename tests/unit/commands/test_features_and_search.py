@@ -131,6 +131,18 @@ def test_the_nearest_pictures_are_shown(
     assert "jepa search runs/my-run --data pictures/classes" in page
 
 
+def test_what_is_found_says_in_which_part_it_is(
+    model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "val"):
+        shutil.copytree("pictures/classes", f"parts/{part}")
+    line = SEARCH.replace("pictures/classes", "parts")
+    assert run(f"{line} --query pictures/classes/cat/3.png --num 2 --out found.html") == 0
+    said = capsys.readouterr().out
+    assert "train/cat/3.png" in said
+    assert "val/cat/3.png" in said
+
+
 def test_features_are_kept_and_used_for_other_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(f"{SEARCH} --query pictures/dog.png") == 0
     kept = {path: path.stat().st_mtime_ns for path in Path("cache/search").rglob("*.rows")}

@@ -37,14 +37,16 @@ def test_auto_takes_the_best_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_number_is_a_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("1") == torch.device("cuda", 1)
-    with pytest.raises(ValueError, match="device 2 does not exist: this machine has 2 CUDA"):
+    with pytest.raises(
+        ValueError, match="device 2 does not exist: this machine has cuda:0, cuda:1, and cpu"
+    ):
         choose_device("2")
 
 
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("cuda:0", "this machine has 0 CUDA devices"),
+        ("cuda:0", "this machine has no CUDA device"),
         ("mps", "mps does not exist here: use cpu"),
         ("gpu", "unknown device 'gpu': use cpu, mps, cuda:0"),
         ("meta", "'meta' is not supported"),

@@ -120,6 +120,17 @@ def test_every_choice_has_a_reason(tmp_path: Path) -> None:
     assert all(columns[2])
 
 
+def test_what_was_written_is_shown_beside_what_was_chosen(tmp_path: Path) -> None:
+    words = ["optimization.epochs=3", "batch.size=4"]
+    config, table = resolve_training(None, words, pictures(tmp_path / "pets", 8), ["cpu"])
+    assert table is not None
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    assert [row for row in rows if row[0] == "optimization.epochs"] == [
+        ("optimization.epochs", "3", "as you wrote")
+    ]
+    assert (config.optimization.epochs, config.batch.size) == (3, 4)
+
+
 def test_a_run_that_has_begun_keeps_its_settings(tmp_path: Path) -> None:
     folder, run = pictures(tmp_path / "pets", 4), tmp_path / "run"
     words = [f"folder={run}"]
