@@ -61,8 +61,14 @@ Loaders = Annotated[
 def config_and_settings(
     config: str | None, words: list[str] | None
 ) -> tuple[Path | None, list[str]]:
-    """The first word may already be a setting: then there is no config file."""
+    """The first word may already be a setting: then there is no config file.
+
+    A file that cannot be read is refused here, before anything heavy is imported.
+    """
     settings = list(words or [])
     if config is None or ("=" in config and not Path(config).exists()):
         return None, [*([config] if config else []), *settings]
+    from jepakit.runs.yaml_file import read_yaml
+
+    read_yaml(Path(config))
     return Path(config), settings
