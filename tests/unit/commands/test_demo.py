@@ -44,7 +44,8 @@ def test_a_slow_one_as_much_as_fits_and_says_so(
     epochs, told = epochs_on(240, monkeypatch, config)
     assert epochs == pytest.approx(demo.TIME_TO_TRAIN * 240 / 20_000, abs=0.05)
     assert "about 240 images/s" in told
-    command = f"jepa demo --folder {config.folder}-whole optimization.epochs=6"
+    wanted = f"{config.optimization.epochs:g}"
+    command = f"jepa demo --folder {config.folder}-whole optimization.epochs={wanted}"
     assert command in " ".join(told.split())
     assert epochs_on(1, monkeypatch, config)[0] == demo.FEWEST_EPOCHS
 
