@@ -163,11 +163,8 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
             f"width {size.width}, depth {size.depth}, {size.num_heads} heads, "
             f"{millions:.1f} M parameters, grid {config.grid[0]} x {config.grid[1]}",
         ),
-        (
-            "steps",
-            f"{trained.step or 0:,} of {config.batch.size} pictures; the run has "
-            f"{config.optimization.epochs:g} epochs",
-        ),
+        ("steps", f"{trained.step or 0:,} of {config.batch.size} pictures"),
+        ("epochs of the run", f"{config.optimization.epochs:g}"),
         ("masks", config.masking.kind),
         ("objective", _objective_in_words(config)),
         ("devices", ", ".join(config.devices)),
