@@ -58,7 +58,6 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     comparison.save(RunFolder(folder).scores)
     console.print(comparison.table(COLUMNS))
     console.print("[bold]3 of 3: the page[/]")
-    tell("masks, maps, energy, retrieval: half a minute")
     looking = looking_at_run(folder, config.devices[0])
     command = " ".join(["jepa demo --folder", str(folder), *overrides])
     note = _note(config.optimization.epochs, wanted)

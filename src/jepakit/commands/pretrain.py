@@ -124,8 +124,8 @@ def _run(
         if trainer.step >= total:
             told = (
                 f"This run is finished: {config.folder} holds all {total} steps. To train longer, "
+                "begin anew with a larger optimization.epochs and another folder=NEW"
             )
-            told += "begin anew with a larger optimization.epochs and another folder=NEW"
             console.print(told, markup=False, highlight=False, soft_wrap=True)
             return 0
         if place.is_first:
@@ -200,7 +200,8 @@ def _logged_to(path: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("jepakit")
     level = logger.level
-    logger.setLevel(min(logging.INFO, logger.getEffectiveLevel()))  # a program may want less
+    if level == logging.NOTSET:  # in a program; the command has chosen one (`JEPAKIT_LOG`)
+        logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield

@@ -94,19 +94,16 @@ def _answers(
     places = [(p.split, p.pictures.source, int(i)) for p, _ in made for i in p.pictures.indices]
     found = nearest(torch.cat([rows for _, rows in made]), asking, asked.num, asked.engine)
     answers = []
-    for query, asked_name in enumerate(names):
+    several = len(extraction.splits) > 1
+    for query, name in enumerate(names):
         near = []
         for place, cosine in zip(found.places[query], found.cosines[query], strict=True):
             split, source, index = places[int(place)]
             label = source.label(index)
             named = source.classes[label] if label >= 0 and source.classes else None
-            name = (
-                f"{split}/{source.name(index)}"
-                if len(extraction.splits) > 1
-                else source.name(index)
-            )
-            near.append(Found(name, named, float(cosine), source.open(index)))
-        answers.append(Answer(asked_name, Pixels(views[query]), near))
+            shown = f"{split}/{source.name(index)}" if several else source.name(index)
+            near.append(Found(shown, named, float(cosine), source.open(index)))
+        answers.append(Answer(name, Pixels(views[query]), near))
     return answers
 
 

@@ -11,6 +11,10 @@ from jepakit.core.devices import free_memory
 
 log = logging.getLogger(__name__)
 
+WHERE_NONE_FITS = (
+    "choose a smaller encoder.size or data.view.size, or set encoder.checkpointing=true "
+    "predictor.checkpointing=true"
+)
 # What the estimate may use of the free memory; the rest is for fragments and what it left out.
 SHARE_OF_FREE_MEMORY = {"cuda": 0.9, "cpu": 0.5, "mps": 0.5}
 
@@ -42,7 +46,4 @@ def largest_that_fits(
         except torch.OutOfMemoryError:
             log.info("%d pictures do not fit on %s", candidate, device)
             torch.cuda.empty_cache()
-    raise ValueError(
-        f"not even one picture fits on {device}: choose a smaller encoder.size or data.view.size, "
-        "or set encoder.checkpointing=true predictor.checkpointing=true"
-    )
+    raise ValueError(f"not even one picture fits on {device}: {WHERE_NONE_FITS}")

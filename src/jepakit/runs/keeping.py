@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +16,12 @@ from jepakit.data.sources import BrokenPicture, Source, SourceSettings, build_so
 from jepakit.data.sources.decoded import DecodedSource
 from jepakit.data.sources.folder_index import cache_root
 from jepakit.data.sources.picture_files import ARRAY_SUFFIX
+from jepakit.data.sources.progress import Lines
 from jepakit.data.views import PlannedView, RandomView
 from jepakit.runs.config import RunConfig
 
 log = logging.getLogger(__name__)
 Place = Literal["files", "disk", "device"]
-_SECONDS_BETWEEN_LINES = 2.0
 _NUM_LOOKED_AT = 32  # pictures, to estimate how much all of them take
 _ON_HOST = torch.device("cpu")
 
@@ -37,8 +36,12 @@ def open_source(
     source = build_source(settings)
     if choose_place(source, config, device) == "files":
         return source
+    lines = Lines("decoding pictures once")  # no bar: its thread would be forked with the workers
     return DecodedSource(
-        source, cache_root() / "decoded", num_workers=os.cpu_count() or 1, progress=_Telling()
+        source,
+        cache_root() / "decoded",
+        num_workers=os.cpu_count() or 1,
+        progress=lambda done, total: lines.tell(done / total),
     )
 
 
@@ -117,16 +120,3 @@ def _estimated_bytes(source: Source) -> tuple[float, float]:
     all_channels = len(source) * source.num_channels
     mean, largest = np.prod(sizes, 1).mean(), np.prod(np.max(sizes, 0))
     return float(all_channels * mean), float(all_channels * largest)
-
-
-class _Telling:
-    """A line per tenth of the pictures, none of them within seconds of another."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now, is_tenth = time.monotonic(), done * 10 // total != (done - 1) * 10 // total
-        if is_tenth and now - self.last >= _SECONDS_BETWEEN_LINES:
-            self.last = now
-            log.info("decoding pictures once: %d of %d", done, total)

@@ -23,7 +23,7 @@ from jepakit.data.sources.decoded import DecodedSource
 from jepakit.objectives import IJepa
 from jepakit.runs.automatic import FEW
 from jepakit.runs.config import RunConfig
-from jepakit.runs.device_batch import those_that_fit
+from jepakit.runs.device_batch import WHERE_NONE_FITS, those_that_fit
 from jepakit.runs.networks import Networks
 from jepakit.training.trainer import Trainer
 
@@ -145,7 +145,7 @@ def _memory(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
     if needed(pictures) <= free:
         return Finding("memory", "ok" if needed(pictures) < 0.9 * free else "mind", words)
     fewer = those_that_fit(pictures, lambda number: needed(number) < 0.9 * free)
-    advice = "not even one fits, choose a smaller encoder"
+    advice = f"not even one fits, {WHERE_NONE_FITS}"
     if fewer:
         advice = f"set {_name(config, 'batch.device', 'data.batch_size')}={fewer[0]}"
     return Finding("memory", "stop", f"{words}: {advice}")

@@ -108,7 +108,7 @@ def _refuse_placeholders(file: ReferenceFile) -> None:
     if empty:
         still = "still is a placeholder" if len(empty) == 1 else "still are placeholders"
         told = f"{' and '.join(empty)} {still}: write your own folders into the file"
-        if "data" in empty[0]:
+        if empty[0].startswith("data."):
             told += "; pictures lie in root_path/image_folder/train/<class>/"
         raise ValueError(told)
 

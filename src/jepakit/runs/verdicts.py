@@ -100,10 +100,10 @@ def _probe(curves: Mapping[str, Curve], num_probed: int) -> Verdict | None:
     values = curves[name].values
     first, best, end = float(values[0]), float(np.nanmax(values)), float(values[-1])
     kind = name.removeprefix("probe/").replace("linear", "linear probe").replace("knn", "k-NN")
-    words = f"On a few labelled pictures the {kind} went from {first:.0%} to {end:.0%}"
     if len(values) < 2:
         words = f"On a few labelled pictures the {kind} had {end:.0%} when it was asked, once: "
         return Verdict(False, f"{words}whether training helped is not known.")
+    words = f"On a few labelled pictures the {kind} went from {first:.0%} to {end:.0%}"
     if has_fallen(best, end, num_probed):
         return Verdict(False, f"{words}, but had been {best:.0%}: an earlier checkpoint is better.")
     return Verdict(True, f"{words} while it trained.")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from jepakit.runs.folder import RunFolder
 from jepakit.runs.mistakes import describe, fill_in_kinds
 
 S = TypeVar("S", bound=BaseModel)
@@ -46,10 +47,9 @@ for _side in (_Loader, _Dumper):
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
-    if (path / "config.yaml").is_file():
-        raise ValueError(
-            f"{path} is a folder, not a YAML file: for its settings use {path}/config.yaml"
-        )
+    run = RunFolder(path)
+    if run.config.is_file():
+        raise ValueError(f"{path} is a run, not a YAML file: for its settings use {run.config}")
     if path.is_dir():
         raise ValueError(f"{path} is a folder, not a YAML file: for its pictures use --data {path}")
     if not path.is_file():

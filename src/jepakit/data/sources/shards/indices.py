@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jepakit.core.errors import RunFailed
+from jepakit.data.sources.progress import Tell, telling
 from jepakit.data.sources.shards.cache import ShardCache, shard_key
 from jepakit.data.sources.shards.download import Downloads
-from jepakit.data.sources.shards.progress import Tell, telling
 from jepakit.data.sources.shards.shard import Shard
 from jepakit.data.sources.tar_index import TarIndex
 from jepakit.data.sources.tar_scan import scan_tar

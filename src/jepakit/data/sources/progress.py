@@ -1,4 +1,4 @@
-"""Tells how long the finding of pictures will still take: a bar, or now and then a line."""
+"""Tells how long it takes until pictures can be used: a bar, or now and then a line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def telling(what: str) -> Iterator[Tell]:
     """Show the progress of `what` on the error stream while the block runs."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(what).tell
+        yield Lines(what).tell
         return
     columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -28,7 +28,7 @@ def telling(what: str) -> Iterator[Tell]:
         yield lambda share: bar.update(task, completed=share)
 
 
-class _Lines:
+class Lines:
     """One line at a time, none for what is done soon."""
 
     def __init__(self, what: str) -> None:
@@ -36,6 +36,7 @@ class _Lines:
         self._begin = self._last = time.monotonic()
 
     def tell(self, share: float) -> None:
+        """So much is done now, 0 to 1."""
         now = time.monotonic()
         if now - self._last >= _SECONDS_BETWEEN_LINES and share > 0:
             self._last = now
