@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 import jepakit
-from jepakit.core.checkpoint import CheckpointFolder, State
+from jepakit.core.checkpoint import CheckpointFolder
 from jepakit.core.files import write_text
+from jepakit.core.state import State
 from jepakit.data.normalization import IMAGENET
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder

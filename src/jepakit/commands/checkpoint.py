@@ -8,8 +8,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from jepakit.core.checkpoint import CheckpointFolder, CheckpointSettings, State, read_state
+from jepakit.core.checkpoint import CheckpointFolder, CheckpointSettings, read_state
 from jepakit.core.files import told_if_full, written_whole
+from jepakit.core.state import State
 from jepakit.runs.folder import RunFolder
 
 SUFFIX = ".safetensors"

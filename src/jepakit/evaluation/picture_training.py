@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from jepakit.core.checkpoint import CheckpointFolder, CheckpointSettings, capture, restore
+from jepakit.core.checkpoint import CheckpointFolder, CheckpointSettings
 from jepakit.core.randomness import generator
+from jepakit.core.state import capture, restore
 from jepakit.evaluation.augmentation import CropSettings
 from jepakit.evaluation.evaluation import Features
 from jepakit.evaluation.judgement import check_labels

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jepakit.core import settings as core
-from jepakit.core.checkpoint import compare_shapes
+from jepakit.core.state import compare_shapes
 from jepakit.data.normalization import IMAGENET, Statistics
 from jepakit.models import Encoder, Predictor
 

@@ -9,11 +9,12 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from jepakit.core.checkpoint import CheckpointFolder, restore
+from jepakit.core.checkpoint import CheckpointFolder
 from jepakit.core.devices import Precision, choose_precision
 from jepakit.core.distributed import Place, check_alike, gather_objects
 from jepakit.core.files import write_text
 from jepakit.core.peak import matrix_peak
+from jepakit.core.state import restore
 from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source
 from jepakit.objectives import IJepa

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from math import inf, isfinite
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from jepakit.data.loader import evaluation_loader
 from jepakit.evaluation.comparison import Comparison
-from jepakit.evaluation.judgement import Judgement
-from jepakit.evaluation.questions import Question
 from jepakit.runs.evaluation import Evaluated
+from jepakit.runs.evaluation_answers import answers
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.yaml_file import to_yaml
@@ -31,10 +27,7 @@ from jepakit.visualization import (
 from jepakit.visualization.line_drawing import Line, draw_lines
 from jepakit.visualization.score_drawing import draw_scores
 
-NUM_MISTAKES = 12
-MOST_CLASSES = 40  # a larger confusion matrix cannot be read
 _MOST_LINES = 5  # in a drawing of a sweep
-_SHOWN = 128  # pixels, the side of a picture on the page
 
 
 def write_evaluation(
@@ -45,7 +38,7 @@ def write_evaluation(
     sections: list[Section] = [
         *_scores(evaluated),
         *_over_training(evaluated),
-        *_classes(evaluated),
+        *answers(evaluated, _main_row(evaluated)),
         *_curves(evaluated),
         *_chosen(evaluated),
         _facts(evaluated),
@@ -174,90 +167,6 @@ def _over_training(evaluated: Evaluated) -> list[Section]:
 
 def _line(name: str, steps: list[int], values: list[float]) -> Line:
     return Line(name, np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))
-
-
-def _main_score(judgement: Judgement) -> str | None:
-    """The score whose predictions are shown: a linear probe's if there is one."""
-    sure = list(judgement.confidence)
-    return next((name for name in sure if name.endswith("linear")), sure[0] if sure else None)
-
-
-def _classes(evaluated: Evaluated) -> list[Section]:
-    """Confusion matrix, accuracy per class and the most confident mistakes, of the main row."""
-    row = _main_row(evaluated)
-    judgement = evaluated.judgements[row]
-    name = _main_score(judgement)
-    if name is None:
-        return []
-    asked = {question.name: question for question in evaluated.dataset.questions}
-    question = asked[name.rpartition("/")[0]]
-    predicted, right = judgement.predictions[name], question.test
-    told = f"{name.replace('_', ' ')}, {row}"
-    sections: list[Section] = []
-    if len(question.classes) <= MOST_CLASSES:
-        sections.append(_confusion(question, predicted, told))
-    sections.append(_per_class(question, predicted, told))
-    sections += _mistakes(evaluated, question, predicted, judgement.confidence[name])
-    assert len(predicted) == len(right)
-    return sections
-
-
-def _confusion(question: Question, predicted: Tensor, told: str) -> Section:
-    size = len(question.classes)
-    counts = torch.bincount(question.test * size + predicted, minlength=size * size)
-    rows = tuple(
-        (name, *row)
-        for name, row in zip(question.classes, counts.view(size, size).tolist(), strict=True)
-    )
-    caption = f"downwards the right class, across the answer ({told}); numbers of test pictures"
-    head = ("is / taken for", *question.classes)
-    return Table(head, rows, caption, "Confusions", shaded=True)
-
-
-def _per_class(question: Question, predicted: Tensor, told: str) -> Section:
-    rows = []
-    for place, name in enumerate(question.classes):
-        mine = question.test == place
-        if mine.any():
-            share = 100 * (predicted[mine] == place).float().mean().item()
-            rows.append((name, int(mine.sum()), share))
-    rows.sort(key=lambda row: row[2])
-    caption = f"percent right, the worst first ({told})"
-    return Table(("class", "pictures", "right"), tuple(rows), caption, "Accuracy per class")
-
-
-def _mistakes(
-    evaluated: Evaluated, question: Question, predicted: Tensor, confidence: Tensor
-) -> list[Section]:
-    wrong = (predicted != question.test).nonzero().flatten()
-    places = wrong[confidence[wrong].argsort(descending=True)][:NUM_MISTAKES].tolist()
-    if not places:
-        return []
-    test = evaluated.dataset.test
-    views = torch.cat(
-        [
-            v
-            for v, _, _ in evaluation_loader(
-                test.source, (_SHOWN, _SHOWN), [test.indices[place] for place in places]
-            )
-        ]
-    )
-    pictures = tuple(
-        Picture(
-            _three_channels(view),
-            f"test picture {test.source.name(test.indices[place])}",
-            caption=f"{question.classes[int(predicted[place])]} "
-            f"({100 * float(confidence[place]):.0f} % sure), "
-            f"is {question.classes[int(question.test[place])]}",
-        )
-        for view, place in zip(views, places, strict=True)
-    )
-    return [Gallery(pictures, "", "Most confident mistakes", narrowest=150)]
-
-
-def _three_channels(view: Tensor) -> np.ndarray:
-    channels = view[:3] if len(view) >= 3 else view[:1].expand(3, -1, -1)
-    return np.ascontiguousarray(channels.permute(1, 2, 0).numpy())
 
 
 def _curves(evaluated: Evaluated) -> list[Section]:

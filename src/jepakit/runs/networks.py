@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from jepakit.core.checkpoint import State
 from jepakit.core.devices import Precision, autocast, choose_precision
 from jepakit.core.distributed import Place
 from jepakit.core.randomness import BatchRandom
+from jepakit.core.state import State
 from jepakit.core.tensors import Batch
 from jepakit.masking import Masking, build_masking
 from jepakit.models import Encoder, Predictor

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from jepakit.core.checkpoint import State
 from jepakit.core.distributed import Place
+from jepakit.core.state import State
 from jepakit.data.loader import evaluation_loader
 from jepakit.data.normalization import Statistics, choose_statistics
 from jepakit.data.sources import Source

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from jepakit.core.checkpoint import CheckpointFolder, State, read_state, restore_networks
+from jepakit.core.checkpoint import CheckpointFolder, read_state
+from jepakit.core.state import State, restore_networks
 from jepakit.data.normalization import IMAGENET, Normalizer, Statistics
 from jepakit.objectives import Objective
 from jepakit.pretrained.meta import read_checkpoint

@@ -16,10 +16,10 @@ from pydantic import Field
 from torch import Tensor
 
 from jepakit.core import settings as core
-from jepakit.core.checkpoint import State, capture, restore
 from jepakit.core.distributed import Place, mean_over_processes
 from jepakit.core.files import write_text, written_whole
 from jepakit.core.shards import whole
+from jepakit.core.state import State, capture, restore
 from jepakit.objectives.objective import Objective
 from jepakit.pretrained.meta import ReferenceCheckpoint, networks_of, read_checkpoint
 from jepakit.training.reporting import Observer, StepRecord

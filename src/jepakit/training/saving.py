@@ -13,10 +13,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 
-from jepakit.core.checkpoint import CheckpointFolder, State, seal
+from jepakit.core.checkpoint import CheckpointFolder, seal
 from jepakit.core.distributed import rank, world_size
 from jepakit.core.files import flush_to_disk, sha256
 from jepakit.core.sharded_checkpoint import copy_and_write, make_stager, shards_of
+from jepakit.core.state import State
 
 
 class NotSaved(OSError):

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 
-from jepakit.core.checkpoint import CheckpointFolder, capture
+from jepakit.core.checkpoint import CheckpointFolder
 from jepakit.core.devices import Precision, autocast
 from jepakit.core.distributed import is_lost_connection, who
 from jepakit.core.errors import RunFailed
 from jepakit.core.shards import total_norm
+from jepakit.core.state import capture
 from jepakit.core.tensors import Batch
 from jepakit.data.loader import TrainingStream
 from jepakit.data.resident import ResidentStream

@@ -21,12 +21,9 @@ from jepakit.core.checkpoint import (
     CheckpointFolder,
     CheckpointSettings,
     DamagedCheckpoint,
-    State,
-    capture,
     read_state,
-    restore,
-    restore_networks,
 )
+from jepakit.core.state import State, capture, restore, restore_networks
 
 
 def network(width: int = 3) -> nn.Module:

@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from jepakit.commands import export as command
-from jepakit.core.checkpoint import State, write_state
+from jepakit.core.checkpoint import write_state
+from jepakit.core.state import State
 from jepakit.data.normalization import IMAGENET, Normalizer
 from jepakit.data.sources import build_source
 from jepakit.data.sources.procedural_scenes import ProceduralScenes

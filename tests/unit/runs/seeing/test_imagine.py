@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from jepakit.core.checkpoint import CheckpointFolder, State
+from jepakit.core.checkpoint import CheckpointFolder
 from jepakit.core.files import write_text
+from jepakit.core.state import State
 from jepakit.data.normalization import IMAGENET
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.data.sources.scenes.description import COLOURS
