@@ -158,7 +158,7 @@ def children(pid: int) -> list[int]:
 
 @pytest.fixture
 def long_run(tmp_path: Path, pictures: Path) -> Iterator[subprocess.Popen[str]]:
-    """Two processes in the midst of a training of many steps, whose checkpoints need little disk."""
+    """Two processes amid a training of many steps, whose checkpoints need little disk."""
     config = write_config(tmp_path, pictures, optimization__epochs=49, data__batch_size=1)
     process = start(config, "cpu", "cpu")
     deadline = time.monotonic() + 60
