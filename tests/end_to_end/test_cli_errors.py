@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,52 @@ def test_an_option_that_does_not_exist_and_one_without_a_value(
         assert run("pretrain", *words) == 2
         assert "Traceback" not in capfd.readouterr().err
     assert run("pretrian") == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("pretrain --epochs 3", "optimization.epochs=VALUE"),
+        ("doctor --batch-size=3", "batch.size=VALUE"),
+        ("bench step --batch.size 3", "batch.size=VALUE"),
+        ("evaluate --num-test 9 run", "num_test=VALUE"),
+        ("report --num-pictures 9 run", "num_pictures=VALUE"),
+    ],
+)
+def test_a_setting_written_as_an_option(
+    line: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*line.split()) == 2
+    words = " ".join(capfd.readouterr().err.replace("│", " ").split())
+    assert f". A setting is written without dashes: {told}" in words
+
+
+def test_an_option_that_is_no_setting(capfd: pytest.CaptureFixture[str]) -> None:
+    for line in ("pretrain --nothing", "data inspect --epochs 3", "--epochs"):
+        assert run(*line.split()) == 2
+        assert "A setting" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "evaluate nowhere",
+            "evaluate nowhere num_test=9",
+            "export nowhere out",
+            "report nowhere",
+        ),
+        *("features nowhere", "search nowhere", "visualize nowhere", "studio nowhere"),
+        *("evaluate meta:nowhere", "search nowhere.safetensors"),
+    ],
+)
+def test_a_model_that_is_not_there_is_refused_at_once(line: str) -> None:
+    code = f"import sys; from jepakit.cli import main\ntry: main({line.split()})\n"
+    code += "except SystemExit as ended: print(ended.code, 'torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout.split() == ["2", "False"], answer.stderr
+    assert answer.stderr.startswith("jepa: there is no nowhere")
+    assert "give a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL" in answer.stderr
 
 
 def test_what_was_refused_can_be_corrected_in_the_same_folder(

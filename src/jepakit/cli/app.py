@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from jepakit.version import __version__
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # click's own, or typer's copy of it
+
+
+class Verbs(TyperGroup):
+    """Says what to write where a setting was given as an option (`--epochs 3`)."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb that the words name."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            error.message += _setting_for(error)
+            raise
+
+
+def _setting_for(error: Any) -> str:
+    if type(error).__name__ != "NoSuchOption":
+        return ""
+    verb = error.ctx.command
+    if not any(parameter.name == "words" for parameter in verb.params):
+        return ""
+    from jepakit.runs.config import RunConfig
+    from jepakit.runs.evaluation_settings import EvaluationSettings
+    from jepakit.runs.mistakes import settings_called
+    from jepakit.runs.seeing.settings import SeeingSettings
+
+    drawing = dict.fromkeys(("visualize", "report", "studio"), SeeingSettings)
+    models: dict[Any, type[BaseModel]] = {"evaluate": EvaluationSettings, **drawing}
+    names = settings_called(models.get(verb.name, RunConfig), error.option_name)
+    meant = " or ".join(f"{name}=VALUE" for name in names[:3])
+    return f". A setting is written without dashes: {meant}" if names else ""
+
+
 app = typer.Typer(
     name="jepa",
+    cls=Verbs,
     help="Train, test and look into joint-embedding predictive models on your own pictures.",
     no_args_is_help=True,
     add_completion=False,

@@ -22,6 +22,8 @@ from jepakit.cli.words import (
     Split,
     Values,
     Words,
+    all_there,
+    there,
 )
 
 
@@ -32,6 +34,7 @@ def evaluate(
         typer.Argument(
             help="run folders, checkpoints, hf:ORG/NAME, timm:MODEL; settings: num_test=1000",
             metavar="WHAT... [A.B=VALUE]...",
+            callback=all_there,
         ),
     ] = None,
     data: Data = None,
@@ -65,6 +68,7 @@ def export(
             help="a run folder, a checkpoint, hf:ORG/NAME, timm:MODEL, a .pth.tar or .safetensors",
             metavar="WHAT",
             show_default=False,
+            callback=there,
         ),
     ],
     out: Annotated[
@@ -218,6 +222,7 @@ def studio(
         typer.Argument(
             help="run folders, checkpoints, timm:MODEL, …; settings: num_pictures=12",
             metavar="MODEL... [A.B=VALUE]...",
+            callback=all_there,
         ),
     ] = None,
     data: Data = None,
@@ -256,7 +261,9 @@ def studio(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="a run folder, or one of its checkpoints")],
+    run: Annotated[
+        str, typer.Argument(help="a run folder, or one of its checkpoints", callback=there)
+    ],
     words: Words = None,
     out: Annotated[Path | None, typer.Option("--out", help="the page; default: in the run")] = None,
     decoder: Annotated[
@@ -267,4 +274,4 @@ def report(
     """Everything about a run on one page: settings, curves and verdicts, scores, drawings."""
     from jepakit.commands.report import report as write
 
-    raise typer.Exit(write(run, words or [], out, decoder, device))
+    raise typer.Exit(write(Path(run), words or [], out, decoder, device))

@@ -43,9 +43,28 @@ Split = Annotated[str | None, typer.Option("--split", help="one part of the data
 NumWorkers = Annotated[
     int, typer.Option("--workers", help="processes beside this one", min=0, show_default="cores")
 ]
+
+
+def there(name: str) -> str:
+    """A model's name; a path to nothing is refused before anything heavy is imported."""
+    from jepakit.pretrained.names import refuse_what_is_not_there
+
+    return refuse_what_is_not_there(name)
+
+
+def all_there(words: list[str] | None) -> list[str] | None:
+    """The same for names of models among settings."""
+    for word in words or []:
+        if "=" not in word:
+            there(word)
+    return words
+
+
 ModelName = Annotated[
     str,
-    typer.Argument(help="a run folder, a checkpoint, timm:MODEL, …", metavar="MODEL"),
+    typer.Argument(
+        help="a run folder, a checkpoint, timm:MODEL, …", metavar="MODEL", callback=there
+    ),
 ]
 Branch = Annotated[str, typer.Option("--branch", help="of an I-JEPA: target or context")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16")]

@@ -15,6 +15,7 @@ from jepakit.data.sources import Source, open_parts, short_name
 from jepakit.data.splits import TrainAndTest, train_and_test
 from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
+from jepakit.pretrained.names import KINDS
 from jepakit.runs.automatic import MEMORY
 from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
@@ -74,10 +75,7 @@ def evaluate_named(
 ) -> tuple[Evaluated, RunFolder]:
     """Open what the names stand for, and evaluate it."""
     if not names:
-        raise ValueError(
-            "name what to evaluate: a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL, "
-            "e.g. jepa evaluate runs/demo"
-        )
+        raise ValueError(f"name what to evaluate: {KINDS}, e.g. jepa evaluate runs/demo")
     device = choose_device()
     candidates = [c for name in names for c in open_candidates(name, device, settings.encoder)]
     for folder, step in dict.fromkeys((c.folder, c.step) for c in candidates):

@@ -59,7 +59,7 @@ def open_dataset(
     test, test_rows = _looked_at(some.test, some.test_indices.tolist(), bank, size)
     num_broken = len(some.train_indices) + len(some.test_indices) - len(train) - len(test)
     if num_broken:
-        tell(f"left out, because they cannot be read: {num_broken} pictures")
+        tell(f"left out, because they cannot be read: {num_broken} of the pictures")
     duplicates = []
     if settings.duplicates:
         duplicates = find_duplicates(_fingerprints_in(train_rows), _fingerprints_in(test_rows))

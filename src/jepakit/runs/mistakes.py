@@ -163,6 +163,14 @@ def _all_names(model: Model, prefix: str = "") -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def settings_called(model: Model, word: str) -> list[str]:
+    """The full names of the settings that a word ends, `epochs` or `batch-size`."""
+    word = word.lstrip("-").replace("-", "_")
+    names = _all_names(model)
+    by_end = [name for name in names if word in (name, name.rpartition(".")[2])]
+    return by_end or [name for name in names if name.replace(".", "_") == word]
+
+
 def meant(word: str, known: Sequence[str]) -> str:
     """What a mistyped word may have meant, or all that is possible."""
     close = difflib.get_close_matches(word, known, n=1)

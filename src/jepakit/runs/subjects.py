@@ -14,10 +14,11 @@ from jepakit.core.devices import choose_precision
 from jepakit.evaluation.subject import Subject
 from jepakit.models import Encoder
 from jepakit.models.backbone import Backbone
+from jepakit.pretrained.names import TIMM
 from jepakit.pretrained.timm import open_timm
 from jepakit.runs.config import RunConfig
 from jepakit.runs.loaded import Loaded
-from jepakit.runs.weights import TIMM, load_weights
+from jepakit.runs.weights import load_weights
 
 WhichEncoder = Literal["target", "context", "both"]
 

@@ -12,9 +12,10 @@ from torch import nn
 from jepakit.data.normalization import Normalizer
 from jepakit.models import Encoder
 from jepakit.pretrained.architecture import Known, describe
-from jepakit.pretrained.hub import HUB, fetch, is_hub_name
+from jepakit.pretrained.hub import HUB, fetch
 from jepakit.pretrained.huggingface import is_huggingface, read_huggingface
 from jepakit.pretrained.meta import read_meta
+from jepakit.pretrained.names import KINDS, TIMM, bare_path, nothing_there
 from jepakit.pretrained.plain import read_plain
 from jepakit.pretrained.timm import open_timm
 from jepakit.pretrained.timm_folder import is_ours, is_timm, read_timm_folder
@@ -31,8 +32,6 @@ from jepakit.runs.mistakes import meant
 from jepakit.runs.trained import REFERENCE_PARAMS, Trained, open_trained
 from jepakit.runs.yaml_file import read_yaml
 
-TIMM, META = "timm:", "meta:"
-_KINDS = "a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL"
 _NUM_SHOWN = 5  # names of tensors in a sentence
 
 
@@ -52,7 +51,7 @@ def load_weights(
     With `partial`, tensors may be missing (they are then random) or left over.
     """
     if not name:
-        raise ValueError(f"the name of a model is empty: give {_KINDS}")
+        raise ValueError(f"the name of a model is empty: give {KINDS}")
     if branch not in get_args(Branch):
         raise ValueError(f"branch={branch!r} is unknown: {meant(branch, get_args(Branch))}")
     loaded = _opened(name, device, branch, revision, partial)
@@ -65,7 +64,7 @@ def _opened(
 ) -> Loaded:
     if name.startswith(TIMM) and not Path(name.removeprefix(TIMM)).is_dir():
         return _from_timm(name, device)
-    path = Path(name.removeprefix(META).removeprefix(TIMM)).expanduser()
+    path = bare_path(name)
     in_checkpoint = path.parent.parent.name == "checkpoints"
     if path.suffix == ".safetensors" and in_checkpoint:  # one file of a checkpoint of ours
         path = path.parent
@@ -113,7 +112,7 @@ def _read(name: str, path: Path, revision: str | None) -> tuple[Weights | None, 
     if name.startswith(HUB):
         path = fetch(name.removeprefix(HUB), revision)
     elif not path.exists():
-        raise ValueError(_nothing_there(name, path))
+        raise ValueError(nothing_there(name))
     elif path.name == "model.safetensors" and (path.parent / "config.json").is_file():
         path = path.parent
     if path.is_file():
@@ -123,12 +122,6 @@ def _read(name: str, path: Path, revision: str | None) -> tuple[Weights | None, 
     if not is_huggingface(path):
         raise ValueError(f"{name} has no config.json of an IJepaModel: it is no model of I-JEPA")
     return read_huggingface(path, name.removeprefix(HUB)), path
-
-
-def _nothing_there(name: str, path: Path) -> str:
-    if is_hub_name(name) and not path.parent.exists():
-        return f"there is no {path}: give {_KINDS} (did you mean hf:{name}?)"
-    return f"there is no {path}: give {_KINDS}"
 
 
 def _chosen(

@@ -1,0 +1,33 @@
+"""Names of models as people type them. Light: refuses a name before anything heavy is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jepakit.pretrained.hub import HUB, is_hub_name
+
+TIMM, META = "timm:", "meta:"
+KINDS = "a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL"
+
+
+def bare_path(name: str) -> Path:
+    """The path in a name that stands for something on this disk."""
+    return Path(name.removeprefix(META).removeprefix(TIMM)).expanduser()
+
+
+def nothing_there(name: str) -> str:
+    """The sentence about a name that stands for nothing."""
+    path = bare_path(name)
+    if is_hub_name(name) and not path.parent.exists():
+        return f"there is no {path}: give {KINDS} (did you mean hf:{name}?)"
+    return f"there is no {path}: give {KINDS}"
+
+
+def refuse_what_is_not_there(name: str) -> str:
+    """The name, unless it is a path to nothing: `ValueError`. What it holds is not looked at."""
+    path = bare_path(name)
+    opened_elsewhere = name.startswith((HUB, TIMM)) or "@" in name  # fetched, or described by it
+    of_a_run = path.parent.name == "checkpoints"  # which knows what else it holds
+    if name and not opened_elsewhere and not of_a_run and not path.exists():
+        raise ValueError(nothing_there(name))
+    return name
