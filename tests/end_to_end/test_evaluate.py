@@ -72,7 +72,7 @@ def test_every_task_has_a_score_with_an_interval(evaluated: Any, coloured: Path)
 
 
 def test_doubts_about_the_pictures_are_said(evaluated: Any) -> None:
-    assert "cannot be read: 1 pictures" in evaluated.output
+    assert "cannot be read: 1 of the pictures" in evaluated.output
     told = " ".join(evaluated.output.split())
     assert "1 of 25 test pictures look like training pictures" in told
     assert "red/again.png" in told
@@ -139,9 +139,35 @@ def test_from_python_it_is_the_same(evaluated: Any, finished: Path, coloured: Pa
     assert found.scores[row]["linear"].low == scores[row]["linear"]["low"]
 
 
+def test_pictures_may_be_seen_larger(
+    jepa: Jepa, evaluated: Any, finished: Path, coloured: Path
+) -> None:
+    words = ("evaluate", str(finished), "--data", str(coloured), "--tasks", "knn,linear")
+    told = {}
+    for size in (None, "32", "48"):
+        options = () if size is None else ("--size", size)
+        run = (*words, "--out", str(coloured / "seen"), "features.num_workers=0", *options)
+        command = jepa(*run, folder=coloured / "run")
+        assert command.wait() == 0, command.said
+        page = (coloured / "seen/evaluation.html").read_text()
+        scores = json.loads((coloured / "seen/scores.json").read_text())["scores"]
+        told[size] = {
+            "scores": [scores["run (target encoder)"][task] for task in ("knn_10", "linear")],
+            "sides": sorted(set(re.findall(r"(\d+ x \d+) pixels", page))),
+            "rows": len(list((coloured / "seen/evaluation/features").glob("*.rows"))),
+        }
+    assert told["32"] == told[None]  # the training's: nothing is made again
+    assert told["32"]["sides"] == ["32 x 32"]
+    assert told["48"]["sides"] == ["48 x 48"]
+    assert told["48"]["rows"] > told["32"]["rows"]
+    assert "--size 48" in page
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("RUN", "--size", "30", "--data", "DATA"), "does not divide into patches"),
+        (("RUN", "--size", "0", "--data", "DATA"), "size"),
         (("nowhere",), "there is no nowhere: give a run folder"),
         ((), "name what to evaluate"),
         (("RUN", "--tasks", "lineer"), "tasks"),

@@ -36,6 +36,7 @@ def evaluate(
     tasks: str | None,
     config: Path | None,
     seeds: int | None,
+    size: int | None,
     out: Path | None,
 ) -> int:
     """Print the table of scores; write `scores.json` and `evaluation.html`."""
@@ -46,11 +47,14 @@ def evaluate(
         content["tasks"] = [task.strip() for task in tasks.split(",")]
     if seeds:
         content["seeds"] = seeds
+    if size is not None:
+        content["size"] = size
     settings = check(EvaluationSettings, apply_overrides(content, overrides))
     evaluated, folder = evaluate_named(
         names, data, settings, out, lambda line: console.print(line, style="dim", highlight=False)
     )
-    options = {"data": data, "tasks": tasks, "config": config, "seeds": seeds, "out": out}
+    options: dict[str, object] = {"data": data, "tasks": tasks, "config": config}
+    options |= {"seeds": seeds, "size": size, "out": out}
     given = [word for name, value in options.items() for word in _option(name, value)]
     command = shlex.join(["jepa", "evaluate", *words, *given])
     write_evaluation(evaluated, settings, folder, command)
@@ -77,7 +81,11 @@ def evaluate_named(
     if not names:
         raise ValueError(f"name what to evaluate: {KINDS}, e.g. jepa evaluate runs/demo")
     device = choose_device()
-    candidates = [c for name in names for c in open_candidates(name, device, settings.encoder)]
+    candidates = [
+        candidate
+        for name in names
+        for candidate in open_candidates(name, device, settings.encoder, settings.size)
+    ]
     for folder, step in dict.fromkeys((c.folder, c.step) for c in candidates):
         _tell_if_unfinished(folder, step, tell)
     parts = _parts(candidates[0], data, settings)

@@ -120,7 +120,7 @@ class Examiner:
                 self.bank.features(subject, self.dataset.train, crops, num_crops, seed),
                 self.bank.features(subject, self.dataset.test),
             ]
-        found = self._on_features(subject.name, subject.fingerprint, features)
+        found = self._on_features(subject.name, _seeing(subject), features)
         return Judgement.together([found, *self._on_pictures(subject)])
 
     def judge_pixels(self) -> Judgement:
@@ -168,7 +168,7 @@ class Examiner:
             _prefixed(
                 self._kept(
                     subject.name,
-                    f"{subject.fingerprint} {subject.precision}",
+                    f"{_seeing(subject)} {subject.precision}",
                     task,
                     question,
                     partial(self._train, task, question, subject),
@@ -194,9 +194,7 @@ class Examiner:
             seen = train
             if task == "low_shot_fine_tune":
                 seen = train.at(self._low_shot_places(question, seed))
-            folder = (
-                self.folder / "trainings" / self._key(subject.fingerprint, task, question, seed)
-            )
+            folder = self.folder / "trainings" / self._key(_seeing(subject), task, question, seed)
             evaluation = picture_evaluation(task, self.settings, seed)
             return evaluation.judge(subject, seen, test, folder, self.tell)
 
@@ -242,6 +240,10 @@ class Examiner:
         parts += [seed if seed >= 0 else (s.seed, s.seeds), s.low_shot_names]
         parts += [self.dataset.train.fingerprint, self.dataset.test.fingerprint]
         return hashlib.sha256("|".join(map(repr, parts)).encode()).hexdigest()[:24]
+
+
+def _seeing(subject: Subject) -> str:
+    return f"{subject.fingerprint} {subject.size}"
 
 
 def _prefixed(judgement: Judgement, question: str) -> Judgement:

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from jepakit.core.settings import Settings
-from jepakit.data.views import RandomView
+from jepakit.data.views import RandomView, Size
 from jepakit.evaluation.attentive_probe import AttentiveProbe
 from jepakit.evaluation.fine_tuning import FineTuning
 from jepakit.evaluation.knn import NearestNeighbours
@@ -64,6 +64,9 @@ class EvaluationSettings(Settings):
         None, description="of pictures with several labels; null = the usual ones"
     )
     encoder: WhichEncoder = Field("target", description="of an I-JEPA; both = two rows")
+    size: Size | None = Field(
+        None, description="height, width of what is seen, in pixels; null = the training's"
+    )
     num_train: int | None = Field(None, ge=10, description="pictures; null = all")
     num_test: int | None = Field(None, ge=10, description="pictures; null = all")
     test_share: float = Field(

@@ -18,6 +18,7 @@ from jepakit.pretrained.names import TIMM
 from jepakit.pretrained.timm import open_timm
 from jepakit.runs.config import RunConfig
 from jepakit.runs.loaded import Loaded
+from jepakit.runs.model_inputs import ModelInputs
 from jepakit.runs.weights import load_weights
 
 WhichEncoder = Literal["target", "context", "both"]
@@ -34,12 +35,20 @@ class Candidate:
     step: int | None = None  # optimizer steps done, of a run
 
 
-def open_candidates(name: str, device: torch.device, which: WhichEncoder) -> list[Candidate]:
-    """The candidates that a name stands for, whatever `load_weights` takes. Raises `ValueError`."""
+def open_candidates(
+    name: str, device: torch.device, which: WhichEncoder, size: int | tuple[int, int] | None = None
+) -> list[Candidate]:
+    """The candidates that a name stands for, whatever `load_weights` takes. Raises `ValueError`.
+
+    They see views of `size` pixels, or of the training's.
+    """
     loaded = load_weights(name, device, "context" if which == "context" else "target")
     encoders = _encoders(loaded, which)
     shown = name if ":" in name else Path(name).resolve().name
-    return [_candidate(loaded, encoder, f"{shown}{word}") for word, encoder in encoders.items()]
+    seen = ModelInputs(loaded).centre_view(size).size
+    return [
+        _candidate(loaded, encoder, f"{shown}{word}", seen) for word, encoder in encoders.items()
+    ]
 
 
 def _encoders(loaded: Loaded, which: WhichEncoder) -> dict[str, Backbone]:
@@ -50,14 +59,14 @@ def _encoders(loaded: Loaded, which: WhichEncoder) -> dict[str, Backbone]:
     return {f" ({loaded.branch} encoder)" if loaded.branch else "": loaded.encoder}
 
 
-def _candidate(loaded: Loaded, encoder: Backbone, name: str) -> Candidate:
+def _candidate(loaded: Loaded, encoder: Backbone, name: str, size: tuple[int, int]) -> Candidate:
     trained = loaded.trained
     device = loaded.normalise.scale.device
     subject = Subject(
         name=name,
         backbone=encoder,
         normalise=loaded.normalise,
-        size=loaded.size,
+        size=size,
         fingerprint=fingerprint_of(encoder, loaded.normalise),
         device=device,
         precision=choose_precision(device, trained.config.precision if trained else "auto"),
