@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 from jepakit.core.parent import LAUNCHER
 
@@ -99,7 +100,7 @@ class _Group:
                 process.kill()
                 process.wait()
 
-    def _listen(self) -> dict[int, signal.Handlers]:
+    def _listen(self) -> dict[int, Any]:
         """Pass signals on from now; returns who listened before."""
         before = {}
         for name in FORWARDED:
@@ -107,7 +108,7 @@ class _Group:
             if number is None or signal.getsignal(number) == signal.SIG_IGN:  # nohup
                 continue
             before[number] = signal.signal(number, self._pass_on)
-        return before  # type: ignore[return-value]
+        return before
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         wanted = signal.Signals[FORWARDED[signal.Signals(number).name]]

@@ -139,7 +139,7 @@ def test_signals_are_passed_on_once(
             time.sleep(0.01)
         os.kill(os.getpid(), sent)
 
-    sender = threading.Thread(target=send)
+    sender = threading.Thread(target=send, daemon=True)
     sender.start()
     code = launch(python(OBEY, tmp_path), ("cpu", "cpu"))
     sender.join()
