@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SHORT = (
-    *("data.source.num_pictures=96", "data.source.size=32", "data.view.size=32"),
+    *("data.source.num_pictures=96", "data.source.size=32", "data.view.size=24"),
     *("data.validation.num_pictures=64", "data.validation.size=32", "data.num_workers=0"),
     *("optimization.epochs=2", "optimization.warmup_epochs=0.5", "encoder.depth=2"),
     *("monitors.probe_train=32", "monitors.probe_test=32", "logging.tensorboard=false"),

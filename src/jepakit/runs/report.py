@@ -155,9 +155,13 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
     encoder = trained.objective.kept_encoder()
     size = encoder.settings.resolved()
     millions = sum(p.numel() for p in encoder.parameters()) / 1e6
+    (height, width), seen = config.data.view.size, looking.size
+    views = f"{height} x {width} pixels"
+    if seen != (height, width):
+        views += f"; on this page {seen[0]} x {seen[1]}"
     facts = [
         ("pictures on this page from", f"{len(looking.source):,} held out"),
-        ("views", f"{config.data.view.size[0]} x {config.data.view.size[1]} pixels"),
+        ("views", views),
         (
             "encoder",
             f"width {size.width}, depth {size.depth}, {size.num_heads} heads, "

@@ -34,7 +34,7 @@ def test_a_fast_machine_trains_the_whole_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = recipe(tmp_path / "demo")
-    assert epochs_on(1000, monkeypatch, config) == (config.optimization.epochs, "")
+    assert epochs_on(2000, monkeypatch, config) == (config.optimization.epochs, "")
 
 
 def test_a_slow_one_as_much_as_fits_and_says_so(
@@ -62,6 +62,12 @@ def test_what_was_asked_or_begun_stays(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/config.yaml").write_text(to_yaml(begun))
     assert epochs_on(1, monkeypatch, recipe(tmp_path / "demo")) == (2.5, "")
+
+
+def test_it_trains_on_smaller_views_than_it_is_judged_on(tmp_path: Path) -> None:
+    config = recipe(tmp_path / "demo")
+    assert config.data.view.size == (48, 48)
+    assert demo.whole_scenes(config) == (64, 64)
 
 
 def test_speed_is_measured_without_touching_the_number_of_threads(tmp_path: Path) -> None:
