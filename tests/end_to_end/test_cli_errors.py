@@ -121,14 +121,9 @@ def test_an_option_that_is_no_setting(capfd: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     "line",
     [
-        *(
-            "evaluate nowhere",
-            "evaluate nowhere num_test=9",
-            "export nowhere out",
-            "report nowhere",
-        ),
-        *("features nowhere", "search nowhere", "visualize nowhere", "studio nowhere"),
-        *("evaluate meta:nowhere", "search nowhere.safetensors"),
+        *("evaluate nowhere", "evaluate nowhere num_test=9", "evaluate meta:nowhere"),
+        *("features nowhere", "search nowhere.safetensors", "search nowhere"),
+        *("visualize nowhere", "studio nowhere", "export nowhere out", "report nowhere"),
     ],
 )
 def test_a_model_that_is_not_there_is_refused_at_once(line: str) -> None:
@@ -138,6 +133,16 @@ def test_a_model_that_is_not_there_is_refused_at_once(line: str) -> None:
     assert answer.stdout.split() == ["2", "False"], answer.stderr
     assert answer.stderr.startswith("jepa: there is no nowhere")
     assert "give a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL" in answer.stderr
+
+
+@pytest.mark.parametrize("file", ["", "/state.safetensors"])
+def test_a_run_says_which_steps_it_holds(file: str, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["pretrain", "tiny.yaml", "logging.tensorboard=false", "data.num_workers=0"]
+    assert run(*words) == 0
+    capfd.readouterr()
+    missing = f"run/checkpoints/step-00000999{file}"
+    assert run("features", missing, "--data", "scenes", "--out", "features.parquet") == 2
+    assert "run holds the steps 5" in capfd.readouterr().err
 
 
 def test_what_was_refused_can_be_corrected_in_the_same_folder(

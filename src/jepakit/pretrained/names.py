@@ -27,7 +27,7 @@ def refuse_what_is_not_there(name: str) -> str:
     """The name, unless it is a path to nothing: `ValueError`. What it holds is not looked at."""
     path = bare_path(name)
     opened_elsewhere = name.startswith((HUB, TIMM)) or "@" in name  # fetched, or described by it
-    of_a_run = path.parent.name == "checkpoints"  # which knows what else it holds
+    of_a_run = "checkpoints" in path.parts[-3:-1]  # which knows what else it holds
     if name and not opened_elsewhere and not of_a_run and not path.exists():
         raise ValueError(nothing_there(name))
     return name
