@@ -69,7 +69,7 @@ ModelName = Annotated[
 Branch = Annotated[str, typer.Option("--branch", help="of an I-JEPA: target or context")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16")]
 SeenSize = Annotated[
-    int | None, typer.Option("--size", help="of what is seen, in pixels; else the training's")
+    int | None, typer.Option("--size", help="of what is seen, in pixels; else the model's own")
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="pictures encoded at once", min=1)]
 Loaders = Annotated[

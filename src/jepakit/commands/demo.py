@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from jepakit.commands.report import looking_at_run
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
 from jepakit.core.durations import in_words
-from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.evaluation.questions import DEMO_QUESTIONS
 from jepakit.launch.local import num_cores
 from jepakit.runs.config import RunConfig
@@ -55,14 +53,12 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     trained_after = time.monotonic() - begin
     console.print("[bold]2 of 3: k-NN and linear probes of the frozen encoder[/]")
     tell = lambda line: console.print(line, style="dim")  # noqa: E731
-    size = whole_scenes(config)
-    settings = SETTINGS.model_copy(update={"size": size})
-    evaluated, _ = evaluate_named([str(folder)], None, settings, folder, tell)
+    evaluated, _ = evaluate_named([str(folder)], None, SETTINGS, folder, tell)
     comparison = evaluated.comparison
     comparison.save(RunFolder(folder).scores)
     console.print(comparison.table(COLUMNS))
     console.print("[bold]3 of 3: the page[/]")
-    looking = replace(looking_at_run(folder, config.devices[0]), size=size)
+    looking = looking_at_run(folder, config.devices[0])
     command = " ".join(["jepa demo --folder", str(folder), *overrides])
     note = _note(config.optimization.epochs, wanted)
     page = write_report(looking, comparison, COLUMNS, command, tell=tell, note=note)
@@ -80,12 +76,6 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
         soft_wrap=True,
     )
     return 0
-
-
-def whole_scenes(config: RunConfig) -> tuple[int, int]:
-    """The size that is judged: objects are as large there as in the smaller crops of training."""
-    scenes = config.data.source
-    return scenes.size if isinstance(scenes, ProceduralScenes.Settings) else config.data.view.size
 
 
 def _note(epochs: float, wanted: float) -> str:

@@ -72,8 +72,7 @@ def export(name: str, to: str, out: Path, options: ExportOptions) -> int:
     loaded = load_weights(name, _CPU, options.branch, options.revision, options.partial)
     console.print(loaded.report.sentence, style="dim")
     weights = loaded.weights()
-    if options.size:
-        weights = resized(weights, options.size)
+    weights = resized(weights, options.size or loaded.size)
     source, words = _pictures(loaded, options.data)
     views = comparison_pictures(weights, source, words)
     published = options.push or str(out)

@@ -15,7 +15,7 @@ from jepakit.core.settings import Settings
 from jepakit.data.normalization import Normalization
 from jepakit.data.sources import SourceSettings
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
-from jepakit.data.views import RandomView
+from jepakit.data.views import RandomView, Size
 from jepakit.masking import MaskingSettings
 from jepakit.masking.multiblock import MultiBlock
 from jepakit.models import Encoder, Predictor
@@ -41,6 +41,11 @@ class DataSettings(Settings):
         None, description="held-out pictures for the online probe; null = a part of the source"
     )
     view: RandomView.Settings = RandomView.Settings()
+    test_size: Size | None = Field(
+        None,
+        description="height, width at which the encoder is judged, shown and exported; null = "
+        "view.size",
+    )
     normalization: Normalization = Field(
         "imagenet", description="data = measured on the pictures; or mean and std of your own"
     )
@@ -155,20 +160,26 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
-        height, width = self.data.view.size
         rows, columns = as_pair(self.encoder.patch)
-        if height % rows or width % columns:
-            raise ValueError(
-                f"data.view.size={[height, width]} does not divide into patches of "
-                f"{rows} x {columns}: set data.view.size="
-                f"[{max(1, height // rows) * rows},{max(1, width // columns) * columns}]"
-            )
+        for name, size in (("view.size", self.data.view.size), ("test_size", self.test_size)):
+            height, width = size
+            if height % rows or width % columns:
+                raise ValueError(
+                    f"data.{name}={[height, width]} does not divide into patches of "
+                    f"{rows} x {columns}: set data.{name}="
+                    f"[{max(1, height // rows) * rows},{max(1, width // columns) * columns}]"
+                )
         if self.optimization.warmup_epochs > self.optimization.epochs:
             raise ValueError(
                 f"optimization.warmup_epochs={self.optimization.warmup_epochs:g} is longer than "
                 f"the run: set it to at most optimization.epochs={self.optimization.epochs:g}"
             )
         return self
+
+    @property
+    def test_size(self) -> tuple[int, int]:
+        """Height and width at which the encoder is judged, shown and exported."""
+        return self.data.test_size or self.data.view.size
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -181,7 +192,7 @@ class RunConfig(Settings):
 FREE_TO_CHANGE = (
     *("folder", "devices", "checkpoint", "logging", "monitors", "reference_outputs"),
     *("batch.device", "data.num_workers", "data.validation", "data.allow_changed"),
-    "data.max_broken_share",
+    *("data.max_broken_share", "data.test_size"),
 )
 # What may also differ when a run is continued: how it is computed, and where the pictures are
 # (that they are the same ones is seen by their fingerprint).

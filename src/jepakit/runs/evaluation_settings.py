@@ -65,7 +65,7 @@ class EvaluationSettings(Settings):
     )
     encoder: WhichEncoder = Field("target", description="of an I-JEPA; both = two rows")
     size: Size | None = Field(
-        None, description="height, width of what is seen, in pixels; null = the training's"
+        None, description="height, width of what is seen, in pixels; null = the model's own"
     )
     num_train: int | None = Field(None, ge=10, description="pictures; null = all")
     num_test: int | None = Field(None, ge=10, description="pictures; null = all")

@@ -42,7 +42,7 @@ class Loaded:
     predictor: Predictor | None
     branch: Branch | None  # what `encoder` is; None = it has no branches, or it is not recorded
     normalise: Normalizer
-    size: tuple[int, int]  # height and width of a view, in pixels
+    size: tuple[int, int]  # height and width of what it sees, in pixels
     report: LoadReport
     trained: Trained | None = None  # if it is a run
     description: Description | None = None  # None = a network that is not built like ours

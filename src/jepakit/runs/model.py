@@ -36,8 +36,8 @@ class Model:
     at a time is held. Arrays are uint8, uint16, or floats from 0 to 1.
 
     `size` is what the network sees, (height, width) in pixels or one number: the middle of each
-    picture, cut out and resized; None is the size of the training, and "whole" is each picture as
-    it is. Position codes are resampled for sizes other than that of the training.
+    picture, cut out and resized; None is `self.size` (of a run: `data.test_size`), and "whole" is
+    each picture as it is. Position codes are resampled for sizes other than that of the training.
     """
 
     def __init__(self, loaded: Loaded, device: torch.device, precision: Precision) -> None:

@@ -46,7 +46,7 @@ class ModelInputs:
         yield torch.stack(batch)
 
     def centre_view(self, size: int | tuple[int, int] | None) -> CentreView:
-        """The view of `size`, or of the training's. `ValueError` if the network cannot take it."""
+        """The view of `size`, or the model's own. `ValueError` if the network cannot take it."""
         chosen = self.loaded.size if size is None else size
         if isinstance(chosen, str | float):
             raise ValueError(f"size={chosen!r} is no size: write e.g. size=224 or size=(224, 192)")

@@ -40,7 +40,7 @@ def open_candidates(
 ) -> list[Candidate]:
     """The candidates that a name stands for, whatever `load_weights` takes. Raises `ValueError`.
 
-    They see views of `size` pixels, or of the training's.
+    They see views of `size` pixels, or of the model's own size.
     """
     loaded = load_weights(name, device, "context" if which == "context" else "target")
     encoders = _encoders(loaded, which)

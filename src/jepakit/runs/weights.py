@@ -239,7 +239,7 @@ def _from_trained(name: str, trained: Trained, branch: Branch) -> Loaded:
         predictor=getattr(objective, "predictor", None),
         branch=branch,
         normalise=trained.normalise,
-        size=config.data.view.size,
+        size=config.test_size,
         report=LoadReport(used, (), (), sentence),
         trained=trained,
         description=description,

@@ -21,6 +21,15 @@ def test_a_view_must_divide_into_patches() -> None:
     assert config("data.view.size=[64,48]", "encoder.patch=16").grid == (4, 3)
 
 
+def test_the_size_of_the_test_is_that_of_the_views_unless_it_is_said() -> None:
+    assert config("data.view.size=[64,48]").test_size == (64, 48)
+    larger = config("data.view.size=[64,48]", "data.test_size=96")
+    assert larger.test_size == (96, 96)
+    assert larger.grid == (4, 3)
+    with pytest.raises(ValueError, match=r"set data\.test_size=\[96,96\]"):
+        config("data.view.size=64", "data.test_size=100")
+
+
 def test_a_warm_up_must_end() -> None:
     with pytest.raises(ValueError, match=r"at most optimization\.epochs=2"):
         config("optimization.epochs=2")
@@ -57,6 +66,7 @@ def test_differences_are_named_by_setting() -> None:
         *("folder=x", "devices=[cpu,cpu]", "batch.device=4", "data.num_workers=3"),
         *("logging.every=3", "monitors.collapse.every=3", "checkpoint.every_steps=3"),
         *("data.allow_changed=true", "data.validation.kind=scenes", "data.max_broken_share=0.5"),
+        "data.test_size=256",
     ],
 )
 def test_what_is_free_to_change(word: str) -> None:

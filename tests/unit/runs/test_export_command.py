@@ -29,8 +29,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
+    return finished(tmp_path / "my-run")
+
+
+def finished(path: Path, **data: object) -> Path:
     """A run folder as a training leaves it behind, evaluated."""
-    path = tmp_path / "my-run"
     folder = RunFolder(path)
     config = check(
         RunConfig,
@@ -39,6 +42,7 @@ def run(tmp_path: Path) -> Path:
             "data": {
                 "source": {"kind": "scenes", "num_pictures": 8, "size": 32},
                 "view": {"size": 32},
+                **data,
             },
             "encoder": {"size": None, "width": 24, "depth": 1, "num_heads": 3, "patch": 8},
             "predictor": {"width": 12, "depth": 1},
@@ -97,6 +101,24 @@ def test_another_branch_and_another_size(run: Path, tmp_path: Path) -> None:
     assert next(iter(loaded.weights().networks)) == "context_encoder"
     with pytest.raises(ValueError, match="choose 40 x 40"):
         export(run, "safetensors", tmp_path / "b.safetensors", size="41")
+
+
+@torch.no_grad()
+def test_a_run_that_is_tested_at_another_size_is_exported_for_it(tmp_path: Path) -> None:
+    run = finished(tmp_path / "my-run", test_size=48)
+    opened = load_weights(str(run), CPU)
+    assert opened.size == (48, 48)
+    assert opened.encoder.rows_and_columns(32, 32) == opened.encoder.grid  # as it was trained
+    out = tmp_path / "out"
+    assert export(run, "huggingface", out) == 0
+    again = load_weights(str(out), CPU)
+    assert (again.size, again.encoder.grid) == ((48, 48), (6, 6))
+    views = torch.randn(2, 3, 48, 48)
+    torch.testing.assert_close(again.encoder(views), opened.encoder(views))
+    crop = json.loads((out / "preprocessor_config.json").read_text())["crop_size"]
+    assert crop == {"height": 48, "width": 48}
+    assert export(run, "safetensors", tmp_path / "a.safetensors", size="32") == 0
+    assert load_weights(str(tmp_path / "a.safetensors"), CPU).size == (32, 32)
 
 
 def test_mistakes_are_refused_before_the_work(run: Path, tmp_path: Path) -> None:
