@@ -112,6 +112,12 @@ def test_a_setting_written_as_an_option(
     assert f". A setting is written without dashes: {told}" in words
 
 
+def test_an_option_with_several_values(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("search", ".", "--query", "a.jpg", "b.jpg") == 2
+    words = " ".join(capfd.readouterr().err.replace("│", " ").split())
+    assert "(b.jpg). Write --query before each of its values" in words
+
+
 def test_an_option_that_is_no_setting(capfd: pytest.CaptureFixture[str]) -> None:
     for line in ("pretrain --nothing", "data inspect --epochs 3", "--epochs"):
         assert run(*line.split()) == 2

@@ -16,14 +16,14 @@ _UsageError: Any = typer.BadParameter.__mro__[1]  # click's own, or typer's copy
 
 
 class Verbs(TyperGroup):
-    """Says what to write where a setting was given as an option (`--epochs 3`)."""
+    """Says what to write instead of `--epochs 3` (a setting), and of `--query a.jpg b.jpg`."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that the words name."""
         try:
             return super().invoke(ctx)
         except _UsageError as error:
-            error.message += _setting_for(error)
+            error.message += _setting_for(error) or _repeated_option(error)
             raise
 
 
@@ -43,6 +43,18 @@ def _setting_for(error: Any) -> str:
     names = settings_called(models.get(verb.name, RunConfig), error.option_name)
     meant = " or ".join(f"{name}=VALUE" for name in names[:3])
     return f". A setting is written without dashes: {meant}" if names else ""
+
+
+def _repeated_option(error: Any) -> str:
+    """What to write where one option was followed by several values."""
+    if "extra argument" not in error.message or error.ctx is None:
+        return ""
+    given = [
+        option
+        for option in error.ctx.command.params
+        if getattr(option, "multiple", False) and error.ctx.params.get(option.name)
+    ]
+    return f". Write {given[0].opts[0]} before each of its values" if len(given) == 1 else ""
 
 
 app = typer.Typer(
