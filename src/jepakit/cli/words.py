@@ -54,9 +54,10 @@ def there(name: str) -> str:
 
 def all_there(words: list[str] | None) -> list[str] | None:
     """The same for names of models among settings."""
-    for word in words or []:
-        if "=" not in word:
-            there(word)
+    from jepakit.pretrained.names import names_and_settings
+
+    for name in names_and_settings(words or [])[0]:
+        there(name)
     return words
 
 

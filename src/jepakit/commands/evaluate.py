@@ -15,7 +15,7 @@ from jepakit.data.sources import Source, open_parts, short_name
 from jepakit.data.splits import TrainAndTest, train_and_test
 from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
-from jepakit.pretrained.names import KINDS
+from jepakit.pretrained.names import KINDS, names_and_settings
 from jepakit.runs.automatic import MEMORY
 from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
@@ -41,7 +41,7 @@ def evaluate(
 ) -> int:
     """Print the table of scores; write `scores.json` and `evaluation.html`."""
     console = Console()
-    names, overrides = _told_apart(words)
+    names, overrides = names_and_settings(words)
     content = read_yaml(config) if config else {}
     if tasks:
         content["tasks"] = [task.strip() for task in tasks.split(",")]
@@ -102,12 +102,6 @@ def _tell_if_unfinished(folder: Path | None, step: int | None, tell: Tell) -> No
     num_steps = run_state(folder).num_steps
     if num_steps is not None and step < num_steps:
         tell(f"{folder} is evaluated as it was at step {step} of {num_steps}: not yet finished")
-
-
-def _told_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of what is evaluated, and settings (`a.b=value`)."""
-    settings = [w for w in words if re.match(r"[a-z_.0-9]+=", w) and not Path(w).exists()]
-    return [w for w in words if w not in settings], settings
 
 
 def _option(name: str, value: object) -> list[str]:

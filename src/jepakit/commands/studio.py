@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
@@ -17,6 +15,7 @@ from jepakit.commands.visualize import Asked as AskedOfDrawings
 from jepakit.commands.visualize import open_looking
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.core.settings import Settings
+from jepakit.pretrained.names import names_and_settings
 from jepakit.runs.model_inputs import ModelInputs
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.settings import SeeingSettings
@@ -48,7 +47,7 @@ def studio(words: Sequence[str], typed: Mapping[str, Any]) -> int:
     """Open the models, say where the page is, and answer until Ctrl-C."""
     console = Console()
     asked = check(Asked, dict(typed))
-    names, overrides = _told_apart(words)
+    names, overrides = names_and_settings(words)
     settings = check(SeeingSettings, apply_overrides(dict(_EXAMPLES), overrides))
     with _without_traces():
         from jepakit.runs.studio.page import mount_page  # the one that needs gradio
@@ -102,9 +101,3 @@ def _without_traces() -> Iterator[None]:
         os.environ["GRADIO_TEMP_DIR"] = place
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         yield
-
-
-def _told_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of models, and settings (`a.b=value`)."""
-    settings = [w for w in words if re.match(r"[a-z_.0-9]+=", w) and not Path(w).exists()]
-    return [w for w in words if w not in settings], settings

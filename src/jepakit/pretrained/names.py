@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from jepakit.pretrained.hub import HUB, is_hub_name
 
 TIMM, META = "timm:", "meta:"
 KINDS = "a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL"
+
+
+def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of models, and settings (`a.b=value`) unless there is a file of that name."""
+    settings = [w for w in words if re.match(r"[a-z_.0-9]+=", w) and not Path(w).exists()]
+    return [w for w in words if w not in settings], settings
 
 
 def bare_path(name: str) -> Path:
