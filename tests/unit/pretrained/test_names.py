@@ -19,9 +19,7 @@ def test_words_are_names_or_settings(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["hf:a/b", "timm:vit", "meta:a.pth@vit_tiny", "runs/checkpoints/7"]
-)
+@pytest.mark.parametrize("name", ["hf:a/b", "timm:vit", "meta:a@vit_tiny", "runs/checkpoints/7"])
 def test_what_is_not_on_this_disk_is_left_to_who_opens_it(name: str) -> None:
     assert refuse_what_is_not_there(name) == name
 
@@ -29,7 +27,7 @@ def test_what_is_not_on_this_disk_is_left_to_who_opens_it(name: str) -> None:
 def test_a_path_to_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     assert refuse_what_is_not_there(str(tmp_path / "run")) == str(tmp_path / "run")
-    with pytest.raises(ValueError, match="there is no .*/gone: give a run folder"):
+    with pytest.raises(ValueError, match=r"there is no .*/gone: give a run folder"):
         refuse_what_is_not_there(str(tmp_path / "gone"))
     with pytest.raises(ValueError, match=r"\(did you mean hf:org/name\?\)"):
         refuse_what_is_not_there("org/name")
