@@ -30,7 +30,7 @@ def table(folder: Path, columns: dict[str, str]) -> str:
             cells = " | ".join(cell(scores[c]) if c in scores else "–" for c in columns)
             line = f"| {row} | {cells} |"
             if row in BASELINES:
-                baselines[row] = line
+                baselines.setdefault(row, line)
             else:
                 lines.append(line)
     return "\n".join([*lines, *baselines.values()])

@@ -32,6 +32,7 @@ S = TypeVar("S", bound=BaseModel)
 RGB = 3  # channels
 MEMORY = "memory"  # stands for the path of pictures that a program has
 FEWEST = 2  # pictures; fewer cannot differ from each other
+SIDE_FOR_64, SIDE_FOR_224 = 48, 128  # pixels: from this shorter side on, views of that size
 FEW, MANY = 100_000, 500_000  # pictures: below FEW the data is small, above MANY it is large
 
 
@@ -86,7 +87,10 @@ def choose(
     if grey and source.num_channels == RGB and _has_channels(source):
         chosen.take("data.source.channels", 1, "all pictures looked at are grey")
     _choose_held_out(chosen, data, source, _section(said, "data", "source"))
-    _choose_size(chosen, shorter, len(source), device)
+    if device.type == "cuda" and shorter >= SIDE_FOR_224:
+        _choose_vit(chosen, shorter, len(source))
+    else:
+        _choose_small_vit(chosen, shorter, len(source), device, said)
     if compiles_quickly(device):
         chosen.take("compile", True, "a step of ViT-S takes 94 ms instead of 156 (H100)")
     _choose_schedule(chosen, len(source), device, _epochs(said))
@@ -217,32 +221,48 @@ def _choose_held_out(
         chosen.content["data"]["validation"] = part | alike
 
 
-def _choose_size(chosen: Choices, shorter: int, count: int, device: torch.device) -> None:
-    told = f"{count} pictures, shorter side {shorter} px, on {device.type}"
-    if device.type == "cuda" and shorter >= 128:
-        name = "vit_base" if count >= MANY else "vit_small"
-        chosen.take("data.view.size", 224, f"the usual size; {told}")
-        chosen.take("encoder.size", name, "as large as that many pictures feed")
-        chosen.take("encoder.patch", 16, "a grid of 14 x 14")
-        if count >= FEW:
-            chosen.take("predictor.depth", 6, "the paper's for ViT-B")
-            return
-        why = "half the cost of the paper's 384 x 6; measured: results/imagenette-gpu"
-        chosen.take("predictor.width", 192, why)
-        chosen.take("predictor.depth", 4, "as the width: measured there")
-        chosen.take("predictor.num_heads", 3, "64 numbers per head")
+def _choose_vit(chosen: Choices, shorter: int, count: int) -> None:
+    name = "vit_base" if count >= MANY else "vit_small"
+    told = f"{count} pictures, shorter side {shorter} px, on cuda"
+    chosen.take("data.view.size", 224, f"the usual size; {told}")
+    chosen.take("encoder.size", name, "as large as that many pictures feed")
+    chosen.take("encoder.patch", 16, "a grid of 14 x 14")
+    if count >= FEW:
+        chosen.take("predictor.depth", 6, "the paper's for ViT-B")
         return
-    size = 64 if shorter >= 48 else max(24, shorter // 8 * 8)
-    patch = 8 if size >= 48 else 4
+    why = "half the cost of the paper's 384 x 6; measured: results/imagenette-gpu"
+    chosen.take("predictor.width", 192, why)
+    chosen.take("predictor.depth", 4, "as the width: measured there")
+    chosen.take("predictor.num_heads", 3, "64 numbers per head")
+
+
+def _choose_small_vit(
+    chosen: Choices, shorter: int, count: int, device: torch.device, said: Mapping[str, Any]
+) -> None:
+    told = f"{count} pictures, shorter side {shorter} px, on {device.type}"
+    size = 64 if shorter >= SIDE_FOR_64 else max(24, shorter // 8 * 8)
+    patch = 8 if size >= SIDE_FOR_64 else 4
     width = 384 if device.type == "cuda" else 192
+    in_minutes = device.type != "cuda" and size == 64
+    if in_minutes and "size" not in _section(said, "data", "view"):
+        why = "things are as large in these as in enlarged crops of 48 px, which cost half"
+        chosen.take("data.test_size", size, f"{why}; {told}")
+        size = 48
     chosen.take("data.view.size", size, f"trains in reasonable time; {told}")
     chosen.take("encoder.patch", patch, f"a grid of {size // patch} x {size // patch}")
     chosen.take("encoder.width", width, "a small ViT learns well from small pictures")
     chosen.take("encoder.depth", 6, "half of ViT-S: so small a grid needs no more")
     chosen.take("encoder.num_heads", width // 64, "64 numbers per head")
-    chosen.take("predictor.width", width // 2, "half of the encoder's width")
-    chosen.take("predictor.depth", 3, "a deep predictor on little data learns in its place")
     chosen.content["encoder"]["size"] = None
+    if in_minutes:
+        why = "in minutes of training better than blocks; measured: results/imagenette-cpu"
+        if not _section(said, "masking"):
+            chosen.take("masking.kind", "random", why)
+        chosen.take("predictor.width", width, "the encoder's; measured: results/imagenette-cpu")
+        chosen.take("predictor.depth", 1, "a deep predictor on little data learns in its place")
+    else:
+        chosen.take("predictor.width", width // 2, "half of the encoder's width")
+        chosen.take("predictor.depth", 3, "a deep predictor on little data learns in its place")
     chosen.content["predictor"]["num_heads"] = width // 64
 
 

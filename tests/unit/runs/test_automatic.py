@@ -101,6 +101,33 @@ def test_a_gpu_is_given_more_to_do(count: int, side: int, monkeypatch: pytest.Mo
     assert (config.predictor.width == 384) == (side >= 128 and count >= automatic.FEW)
 
 
+@pytest.mark.parametrize("side", [32, 47, 48, 500])
+def test_on_a_cpu_views_are_smaller_than_what_is_judged(
+    side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automatic, "choose_device", lambda name: torch.device("cpu"))
+    monkeypatch.setattr(automatic, "look_at", lambda source: (side, False))
+    config = check(RunConfig, choose(None, [])[0])
+    if side < 48:
+        assert config.test_size == config.data.view.size == (side // 8 * 8,) * 2
+        assert (config.masking.kind, config.predictor.depth) == ("multiblock", 3)
+    else:
+        assert (config.data.view.size, config.test_size) == ((48, 48), (64, 64))
+        assert (config.masking.kind, config.predictor.depth) == ("random", 1)
+        assert config.predictor.width == config.encoder.resolved().width
+
+
+def test_views_and_masks_that_were_written_stay_alone(tmp_path: Path) -> None:
+    words = ["data.view.size=96", "masking.num_targets=2"]
+    folder = tmp_path / "large"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (100, 100), (9 * number, 0, 0)).save(folder / f"{number}.png")
+    config, _ = resolve_training(None, words, folder, ["cpu"])
+    assert config.test_size == config.data.view.size == (96, 96)
+    assert config.masking.kind == "multiblock"
+
+
 @pytest.mark.parametrize("tools", [{"triton", "cc"}, {"triton", "clang"}, {"cc"}, {"triton"}])
 def test_blocks_are_compiled_on_a_gpu_that_has_the_tools(
     tools: set[str], monkeypatch: pytest.MonkeyPatch
