@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import nn
 
@@ -28,11 +29,13 @@ def objective() -> IJepa:
     return IJepa(IJepa.Settings(), encoder, predictor)
 
 
-def probe(num_classes: int = 2) -> ProbePictures:
+def probe(num_classes: int = 2, enlarged: bool = False) -> ProbePictures:
     generator = torch.Generator().manual_seed(0)
     views = torch.randint(0, 256, (30, 3, 16, 16), generator=generator, dtype=torch.uint8)
     labels = torch.arange(30) % 2 if num_classes else torch.full((30,), -1)
-    return ProbePictures(views[:20], labels[:20], views[20:], labels[20:], num_classes, Normalise())
+    seen = F.interpolate(views, size=(24, 20)) if enlarged else views
+    parts = (seen[:20], labels[:20], seen[20:], labels[20:])
+    return ProbePictures(*parts, num_classes, Normalise(), views[:9] if enlarged else None)
 
 
 def masking() -> MultiBlock:
@@ -58,9 +61,9 @@ def snapshot(step: int = 10) -> Snapshot:
     )
 
 
-def build(name: str, num_classes: int = 2, **settings) -> Monitor:
+def build(name: str, num_classes: int = 2, enlarged: bool = False, **settings) -> Monitor:
     kind = MONITORS[name]
-    cache = FeatureCache(probe(num_classes), chunk=7)
+    cache = FeatureCache(probe(num_classes, enlarged), chunk=7)
     given = {
         "collapse": {"features": cache, "masking": masking()},
         "position_collapse": {"probe": cache.probe, "masking": masking()},
@@ -88,6 +91,26 @@ def test_numbers_are_named_finite_floats(name):
         assert "/" in key
         assert type(value) is float
         assert math.isfinite(value)
+
+
+@names
+def test_pictures_may_be_judged_at_another_size_than_that_of_the_masks(name):
+    number = {"collapse": "lidar_pictures", "position_collapse": "num_pictures"}.get(name)
+    few = {number: 9} if number else {}
+    monitor, usual = build(name, enlarged=True, **few), build(name, **few)
+    for step in (10, 20):
+        numbers, before = observe(monitor, snapshot(step)), observe(usual, snapshot(step))
+    assert numbers.keys() == before.keys()
+    judged = {
+        "collapse/rankme",
+        "collapse/deviation",
+        "collapse/cosine",
+        "probe/knn",
+        "probe/linear",
+    }
+    changed = {key for key, value in numbers.items() if value != before[key]}
+    assert changed <= judged
+    assert changed or not judged & numbers.keys()
 
 
 @names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -52,17 +52,36 @@ def probe_pictures(
     else:
         num_train = min(sizes[0], len(order))
         test_source, test = held_out, held_out.some(sizes[1], config.seed, "probe test").tolist()
-    train_views, train_labels = _load(config, source, order[:num_train])
-    test_views, test_labels = _load(config, test_source, test)
+    train = order[:num_train]
     return ProbePictures(
-        train_views, train_labels, test_views, test_labels, len(source.classes), normaliser
+        *_load(source, config.test_size, train),
+        *_load(test_source, config.test_size, test),
+        num_classes=len(source.classes),
+        normalise=normaliser,
+        views_to_mask=_to_mask(config, ((source, train), (test_source, test))),
     )
 
 
+def _to_mask(
+    config: RunConfig, parts: Iterable[tuple[Source, Sequence[int]]]
+) -> torch.Tensor | None:
+    """The first of the same pictures at the training's size, if that is another one."""
+    size, monitors = config.data.view.size, config.monitors
+    if size == config.test_size:
+        return None
+    number = max(monitors.collapse.lidar_pictures, monitors.position_collapse.num_pictures)
+    views = []
+    for source, indices in parts:
+        if chosen := indices[:number]:
+            views.append(_load(source, size, chosen)[0])
+            number -= len(chosen)
+    return torch.cat(views)
+
+
 def _load(
-    config: RunConfig, source: Source, indices: Iterable[int]
+    source: Source, size: tuple[int, int], indices: Iterable[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    batches = list(evaluation_loader(source, config.data.view.size, list(indices)))
+    batches = list(evaluation_loader(source, size, list(indices)))
     return torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches])
 
 

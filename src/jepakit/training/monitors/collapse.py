@@ -79,7 +79,7 @@ class Collapse(Monitor):
         assert isinstance(snapshot.objective, IJepa), "LiDAR needs a context encoder"
         encoder = snapshot.objective.context_encoder
         probe, chunk = self.features.probe, self.features.chunk
-        pictures = torch.cat([probe.train_views, probe.test_views])[: self.settings.lidar_pictures]
+        pictures = probe.first_to_mask(self.settings.lidar_pictures)
         chunks = []
         for first in range(0, len(pictures), chunk):
             views = probe.normalise(pictures[first : first + chunk].to(snapshot.device))

@@ -28,6 +28,13 @@ class ProbePictures:
     test_labels: Tensor
     num_classes: int
     normalise: nn.Module
+    views_to_mask: Tensor | None = None  # of the training's size, where the others are not
+
+    def first_to_mask(self, number: int) -> Tensor:
+        """The first pictures at the size that the masks are for."""
+        if self.views_to_mask is not None:
+            return self.views_to_mask[:number]
+        return torch.cat([self.train_views, self.test_views])[:number]
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,7 @@ class PositionCollapse(Monitor):
 
     def _batch(self, device: str) -> Batch:
         """The first probe pictures with the masks that they always get."""
-        pictures = torch.cat([self.probe.train_views, self.probe.test_views])
-        pictures = pictures[: self.settings.num_pictures]
+        pictures = self.probe.first_to_mask(self.settings.num_pictures)
         return Batch(
             views=self.probe.normalise(pictures.to(device)),
             masks=self.masking(len(pictures), BatchRandom(_MASKS_SEED, step=0)).to(device),

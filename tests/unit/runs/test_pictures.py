@@ -1,0 +1,47 @@
+"""The sample of pictures that monitors look at: which ones, and how large."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from jepakit.data.sources import build_source
+from jepakit.runs.config import RunConfig
+from jepakit.runs.pictures import probe_pictures
+from jepakit.runs.yaml_file import apply_overrides, check
+from jepakit.training.monitors import ProbePictures
+
+WORDS = (
+    *("data.source.num_pictures=40", "data.source.size=32", "data.view.size=16"),
+    *("encoder.patch=8", "monitors.probe_train=6", "monitors.probe_test=5"),
+    *("monitors.collapse.lidar_pictures=4", "monitors.position_collapse.num_pictures=9"),
+)
+
+
+def probe(*words: str) -> ProbePictures:
+    config = check(RunConfig, apply_overrides({}, [*WORDS, *words]))
+    return probe_pictures(config, build_source(config.data.source), None, nn.Identity())
+
+
+def test_views_have_the_size_of_training_and_masks_fall_on_the_same_ones() -> None:
+    pictures = probe()
+    assert pictures.train_views.shape == (6, 3, 16, 16)
+    assert pictures.test_views.shape == (5, 3, 16, 16)
+    both = torch.cat([pictures.train_views, pictures.test_views])
+    assert pictures.views_to_mask is None
+    assert torch.equal(pictures.first_to_mask(9), both[:9])
+
+
+def test_judged_larger_the_same_pictures_are_masked_as_training_sees_them() -> None:
+    usual, pictures = probe(), probe("data.test_size=[32,24]")
+    assert pictures.train_views.shape == (6, 3, 32, 24)
+    assert pictures.test_views.shape == (5, 3, 32, 24)
+    assert torch.equal(pictures.first_to_mask(4), usual.first_to_mask(4))
+    assert torch.equal(pictures.first_to_mask(9), usual.first_to_mask(9))  # three of the test part
+    assert len(pictures.first_to_mask(99)) == 9
+
+
+def test_few_pictures_do() -> None:
+    pictures = probe("data.test_size=32", "data.source.num_pictures=4", "monitors.probe_test=2")
+    assert len(pictures.train_views) + len(pictures.test_views) == 4
+    assert pictures.first_to_mask(9).shape == (4, 3, 16, 16)
