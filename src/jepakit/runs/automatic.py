@@ -245,10 +245,11 @@ def _choose_small_vit(
     width = 384 if device.type == "cuda" else 192
     in_minutes = device.type != "cuda" and size == 64
     if in_minutes and "size" not in _section(said, "data", "view"):
-        why = "things are as large in these as in enlarged crops of 48 px, which cost half"
-        chosen.take("data.test_size", size, f"{why}; {told}")
         size = 48
-    chosen.take("data.view.size", size, f"trains in reasonable time; {told}")
+        chosen.take("data.view.size", size, f"half the cost of 64 px; {told}")
+        chosen.take("data.test_size", 64, "for scores: things are as large as in crops of 48 px")
+    else:
+        chosen.take("data.view.size", size, f"trains in reasonable time; {told}")
     chosen.take("encoder.patch", patch, f"a grid of {size // patch} x {size // patch}")
     chosen.take("encoder.width", width, "a small ViT learns well from small pictures")
     chosen.take("encoder.depth", 6, "half of ViT-S: so small a grid needs no more")
