@@ -71,11 +71,19 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     )
     console.print(
         f"pretraining {in_words(trained_after)}, everything "
-        f"{in_words(time.monotonic() - begin)}\nopen {page.resolve()}",
+        f"{in_words(time.monotonic() - begin)}\n"
+        f"these scores again: jepa evaluate {folder} {' '.join(evaluation_words())}\n"
+        f"more questions, of more scenes: jepa evaluate {folder}\nopen {page.resolve()}",
         highlight=False,
         soft_wrap=True,
     )
     return 0
+
+
+def evaluation_words() -> list[str]:
+    """What `jepa evaluate` is told to score a run as the demo does."""
+    questions = f"questions=[{','.join(DEMO_QUESTIONS)}]"
+    return [questions, f"num_train={SETTINGS.num_train}", f"num_test={SETTINGS.num_test}"]
 
 
 def _note(epochs: float, wanted: float) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from jepakit.commands import demo
 from jepakit.runs.config import RunConfig
+from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml, to_yaml
 
 
@@ -68,6 +69,11 @@ def test_it_trains_on_smaller_views_than_it_is_judged_on(tmp_path: Path) -> None
     config = recipe(tmp_path / "demo")
     assert config.data.view.size == (48, 48)
     assert config.test_size == config.data.source.size == (64, 64)  # type: ignore[union-attr]
+
+
+def test_the_command_that_scores_a_run_as_the_demo_does() -> None:
+    words = apply_overrides({}, demo.evaluation_words())
+    assert check(EvaluationSettings, words) == demo.SETTINGS
 
 
 def test_speed_is_measured_without_touching_the_number_of_threads(tmp_path: Path) -> None:
