@@ -250,7 +250,8 @@ def _choose_small_vit(
         chosen.take("data.test_size", 64, "for scores: things are as large as in crops of 48 px")
     else:
         chosen.take("data.view.size", size, f"trains in reasonable time; {told}")
-    chosen.take("encoder.patch", patch, f"a grid of {size // patch} x {size // patch}")
+    grid = "" if "size" in _section(said, "data", "view") else f" {size // patch} x {size // patch}"
+    chosen.take("encoder.patch", patch, f"a coarse grid{':' if grid else ''}{grid}")
     chosen.take("encoder.width", width, "a small ViT learns well from small pictures")
     chosen.take("encoder.depth", 6, "half of ViT-S: so small a grid needs no more")
     chosen.take("encoder.num_heads", width // 64, "64 numbers per head")

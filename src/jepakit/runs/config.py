@@ -43,8 +43,8 @@ class DataSettings(Settings):
     view: RandomView.Settings = RandomView.Settings()
     test_size: Size | None = Field(
         None,
-        description="height, width at which the encoder is judged, shown and exported; null = "
-        "view.size",
+        description="height, width at which the encoder is judged, shown and exported; one number "
+        "= square; null = view.size",
     )
     normalization: Normalization = Field(
         "imagenet", description="data = measured on the pictures; or mean and std of your own"

@@ -159,8 +159,9 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
     views = f"{height} x {width} pixels"
     if seen != (height, width):
         views += f"; on this page {seen[0]} x {seen[1]}"
+    origin = "held out" if config.data.validation else "of the training"
     facts = [
-        ("pictures on this page from", f"{len(looking.source):,} held out"),
+        ("pictures on this page from", f"{len(looking.source):,} {origin}"),
         ("views", views),
         (
             "encoder",
