@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from jepakit.commands.demo import evaluation_words
 
 SHORT = (
     *("data.source.num_pictures=96", "data.source.size=32", "data.view.size=24"),
@@ -32,5 +35,6 @@ def test_the_demo_trains_in_two_processes_scores_and_draws(
         assert heading in page
     told = " ".join(command.output.split())
     assert "on the mean of the tasks" in told
+    assert f"jepa evaluate demo {shlex.join(evaluation_words())} more" in told
     facts = json.loads((tmp_path / "demo/checkpoints/step-00000012/facts.json").read_text())
     assert facts["facts"]["world_size"] == 2

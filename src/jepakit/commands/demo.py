@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from importlib.resources import files
@@ -72,8 +73,9 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     console.print(
         f"pretraining {in_words(trained_after)}, everything "
         f"{in_words(time.monotonic() - begin)}\n"
-        f"these scores again: jepa evaluate {folder} {' '.join(evaluation_words())}\n"
+        f"these scores again: jepa evaluate {folder} {shlex.join(evaluation_words())}\n"
         f"more questions, of more scenes: jepa evaluate {folder}\nopen {page.resolve()}",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )
