@@ -21,10 +21,10 @@ from jepakit.core.shards import local_part
 from jepakit.data.sources import BrokenPicture, Source
 from jepakit.data.sources.decoded import DecodedSource
 from jepakit.objectives import IJepa
-from jepakit.runs.automatic import FEW
 from jepakit.runs.config import RunConfig
 from jepakit.runs.device_batch import WHERE_NONE_FITS, those_that_fit
 from jepakit.runs.networks import Networks
+from jepakit.runs.recipes import FEW
 from jepakit.training.trainer import Trainer
 
 Verdict = Literal["ok", "mind", "stop"]

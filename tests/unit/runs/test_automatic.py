@@ -12,7 +12,7 @@ from PIL import Image
 
 from jepakit.core import devices
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
-from jepakit.runs import automatic
+from jepakit.runs import automatic, recipes
 from jepakit.runs.automatic import choose
 from jepakit.runs.config import RunConfig
 from jepakit.runs.resolve import resolve, resolve_training
@@ -96,9 +96,9 @@ def test_a_gpu_is_given_more_to_do(count: int, side: int, monkeypatch: pytest.Mo
     config = check(RunConfig, content)
     assert config.encoder.size == (None if side < 128 else config.encoder.size)
     assert (config.data.view.size == (224, 224)) == (side >= 128)
-    assert (config.objective.regulariser.kind == "none") == (count >= automatic.FEW)
+    assert (config.objective.regulariser.kind == "none") == (count >= recipes.FEW)
     assert config.batch.size == {1_000: 64, 10_000: 256, 200_000: 512, 2_000_000: 2048}[count]
-    assert (config.predictor.width == 384) == (side >= 128 and count >= automatic.FEW)
+    assert (config.predictor.width == 384) == (side >= 128 and count >= recipes.FEW)
 
 
 @pytest.mark.parametrize("side", [32, 47, 48, 500])
