@@ -156,6 +156,8 @@ def test_pictures_may_be_seen_larger(
             "sides": sorted(set(re.findall(r"(\d+ x \d+) pixels", page))),
             "rows": len(list((coloured / "seen/evaluation/features").glob("*.rows"))),
         }
+        replaced = "scores.json held other scores, which these replace (Percent of 25 test pictures"
+        assert (f"{replaced} of 32 x 32 pixels" in command.said) == (size == "48")
     assert told["32"] == told[None]  # the training's: nothing is made again
     assert told["32"]["sides"] == ["32 x 32"]
     assert told["48"]["sides"] == ["48 x 48"]

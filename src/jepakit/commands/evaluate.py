@@ -57,8 +57,10 @@ def evaluate(
     options |= {"seeds": seeds, "size": size, "out": out}
     given = [word for name, value in options.items() for word in _option(name, value)]
     command = shlex.join(["jepa", "evaluate", *words, *given])
-    write_evaluation(evaluated, settings, folder, command)
     comparison = evaluated.comparison
+    if told := replaced(folder.scores, comparison):
+        console.print(told, style="dim", highlight=False, soft_wrap=True)
+    write_evaluation(evaluated, settings, folder, command)
     console.print(comparison.table(main_columns(comparison)))
     for line in deviations(comparison):
         console.print(line, style="dim", highlight=False)
@@ -94,6 +96,19 @@ def evaluate_named(
     with torch.inference_mode(False):
         found = evaluate_candidates(candidates, parts, settings, results.evaluation, tell)
     return found, results
+
+
+def replaced(path: Path, new: Comparison) -> str:
+    """A sentence, if the scores that lie there are of pictures of another size or number."""
+    if not path.is_file():
+        return ""
+    before, after = Comparison.load(path).caption(), new.caption()
+    if before == after:
+        return ""
+    return (
+        f"{path} held other scores, which these replace ({before}): for both, do this again with "
+        "--out ANOTHER_FOLDER"
+    )
 
 
 def _tell_if_unfinished(folder: Path | None, step: int | None, tell: Tell) -> None:

@@ -42,6 +42,7 @@ class Comparison(BaseModel):
     confidence: float = _CONFIDENCE
     scores: dict[str, dict[str, Score]]
     chosen: dict[str, dict[str, float]]  # what each row's probes chose, e.g. `linear_l2`
+    sizes: dict[str, tuple[int, int]] = {}  # of the pictures that each network saw, in pixels
 
     @property
     def columns(self) -> list[str]:
@@ -109,9 +110,14 @@ class Comparison(BaseModel):
         """What the numbers are."""
         squares = "; r2: 100 x R²" if any(c.endswith("r2") for c in self.columns) else ""
         return (
-            f"Percent of {self.num_pictures:,} test pictures "
+            f"Percent of {self.num_pictures:,} test pictures{self._seen()} "
             f"({self.confidence:.0%} bootstrap interval{squares})"
         )
+
+    def _seen(self) -> str:
+        sizes = sorted(set(self.sizes.values()))
+        told = " or ".join(f"{height} x {width}" for height, width in sizes)
+        return f" of {told} pixels" if told else ""
 
     def _cell(self, row: str, column: str, before: str, after: str) -> str:
         score = self.scores[row].get(column)
@@ -137,9 +143,14 @@ def compare(
 
 
 def tabulate(
-    judgements: Mapping[str, Judgement], seed: int = 0, num_resamples: int = 1000
+    judgements: Mapping[str, Judgement],
+    seed: int = 0,
+    num_resamples: int = 1000,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> Comparison:
     """The table of several judgements of the same test pictures, in the order given.
+
+    `sizes` are those, in pixels, at which the rows saw them, where they saw pictures.
 
     All rows and columns are resampled together. The interval holds the luck of the test pictures,
     not that of the training. Raises `ValueError` if rows differ in their pictures.
@@ -159,7 +170,9 @@ def tabulate(
         scores[row][name] = Score(value=value, low=low, high=high)
     num_pictures = together.shape[1]
     chosen = {row: found.chosen for row, found in judgements.items()}
-    return Comparison(num_pictures=num_pictures, scores=scores, chosen=chosen)
+    return Comparison(
+        num_pictures=num_pictures, scores=scores, chosen=chosen, sizes=dict(sizes or {})
+    )
 
 
 def bootstrap(marks: np.ndarray, seed: int, num_resamples: int) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,9 @@ def evaluate_candidates(
     pixels = examiner.judge_pixels()
     if pixels.marks:
         judgements[PIXELS] = pixels
-    return Evaluated(tabulate(judgements, settings.seed), judgements, dataset, candidates)
+    sizes = {subject.name: subject.size for subject in subjects}
+    comparison = tabulate(judgements, settings.seed, sizes=sizes)
+    return Evaluated(comparison, judgements, dataset, candidates)
 
 
 def _twins(candidates: Sequence[Candidate]) -> list[Subject]:

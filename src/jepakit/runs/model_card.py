@@ -103,7 +103,10 @@ def _public(content: Any) -> Any:
 
 def _recipe(trained: Trained) -> str:
     config = trained.config
+    height, width = config.data.view.size
+    smallest, largest = config.data.view.scale
     rows = {
+        "views": f"{height} x {width} pixels, crops of {smallest:g} to {largest:g} of the area",
         "optimizer steps": trained.step if trained.step is not None else "not known",
         "epochs": f"{config.optimization.epochs:g}",
         "batch": config.batch.size,

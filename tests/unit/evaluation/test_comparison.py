@@ -80,6 +80,16 @@ def test_markdown_marks_the_best(table: Comparison) -> None:
     assert lines[-1] == "Percent of 1,000 test pictures (95% bootstrap interval)"
 
 
+def test_the_caption_tells_the_sizes_that_were_seen() -> None:
+    rows = {"a": judgement(0.6), "b": judgement(0.4)}
+    one = tabulate(rows, sizes={"a": (64, 48), "b": (64, 48)})
+    assert one.caption() == (
+        "Percent of 1,000 test pictures of 64 x 48 pixels (95% bootstrap interval)"
+    )
+    two = tabulate(rows, sizes={"a": (64, 48), "b": (32, 32)})
+    assert "of 32 x 32 or 64 x 48 pixels" in two.caption()
+
+
 def test_terminal_table_shows_every_cell(table: Comparison) -> None:
     console = Console(file=io.StringIO(), width=100)
     console.print(table.table())

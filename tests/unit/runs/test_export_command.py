@@ -82,6 +82,7 @@ def test_the_card_is_filled_from_the_run(
     assert front["pipeline_tag"] == "image-feature-extraction"
     for words in (
         *("kind: scenes", "| optimizer steps | 7 |", "| my-run | 50.0 (40.0–60.0) |"),
+        "| views | 32 x 32 pixels, crops of 0.3 to 1 of the area |",
         *("curves-loss.svg", "width 24, depth 1, 3 heads", "context encoder and the predictor"),
     ):
         assert words in card
