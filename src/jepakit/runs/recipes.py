@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import lcm
 from typing import Any
 
 import numpy as np
 import torch
 
+from jepakit.masking.random_patches import RandomPatches
 from jepakit.runs.choices import Choices, section
 
 SIDE_FOR_64, SIDE_FOR_224 = 48, 128  # pixels: from this shorter side on, views of that size
@@ -19,15 +21,15 @@ def choose_networks(
 ) -> None:
     """Views, networks and masks for `count` pictures of that shorter side (in pixels)."""
     if device.type == "cuda" and shorter >= SIDE_FOR_224:
-        _choose_vit(chosen, shorter, count)
+        _choose_vit(chosen, shorter, count, said)
     else:
         _choose_small_vit(chosen, shorter, count, device, said)
 
 
-def _choose_vit(chosen: Choices, shorter: int, count: int) -> None:
+def _choose_vit(chosen: Choices, shorter: int, count: int, said: Mapping[str, Any]) -> None:
     name = "vit_base" if count >= MANY else "vit_small"
     told = f"{count} pictures, shorter side {shorter} px, on cuda"
-    chosen.take("data.view.size", 224, f"the usual size; {told}")
+    chosen.take("data.view.size", _divided(224, 16, said), f"the usual size; {told}")
     chosen.take("encoder.size", name, "as large as that many pictures feed")
     chosen.take("encoder.patch", 16, "a grid of 14 x 14")
     if count >= FEW:
@@ -47,11 +49,14 @@ def _choose_small_vit(
     patch = 8 if size >= SIDE_FOR_64 else 4
     width = 384 if device.type == "cuda" else 192
     in_minutes = device.type != "cuda" and size == 64
+    size, smaller = _divided(size, patch, said), _divided(48, patch, said)
     view_is_said = "size" in section(said, "data", "view")
-    if in_minutes and not view_is_said:
-        size = 48
-        chosen.take("data.view.size", size, f"half the cost of 64 px; {told}")
-        chosen.take("data.test_size", 64, "for scores: things are as large as in crops of 48 px")
+    if in_minutes and smaller < size and not view_is_said:
+        cost = f"{smaller**2 / size**2:.0%} of the cost of {size} px"
+        chosen.take("data.view.size", smaller, f"{cost}; {told}")
+        why = f"for scores: things are as large as in crops of {smaller} px"
+        chosen.take("data.test_size", size, why)
+        size = smaller
     else:
         chosen.take("data.view.size", size, f"trains in reasonable time; {told}")
     grid = "" if view_is_said else f": {size // patch} x {size // patch}"
@@ -61,15 +66,34 @@ def _choose_small_vit(
     chosen.take("encoder.num_heads", width // 64, "64 numbers per head")
     chosen.content["encoder"]["size"] = None
     if in_minutes:
-        why = "in minutes of training better than blocks; measured: results/imagenette-cpu"
-        if not section(said, "masking"):
-            chosen.take("masking.kind", "random", why)
+        _choose_masks(chosen, section(said, "masking"))
         chosen.take("predictor.width", width, "the encoder's; measured: results/imagenette-cpu")
         chosen.take("predictor.depth", 1, "a deep predictor on little data learns in its place")
     else:
         chosen.take("predictor.width", width // 2, "half of the encoder's width")
         chosen.take("predictor.depth", 3, "a deep predictor on little data learns in its place")
     chosen.content["predictor"]["num_heads"] = width // 64
+
+
+def _choose_masks(chosen: Choices, said: Mapping[str, Any]) -> None:
+    """Random masks, unless what was said of masks is said of others."""
+    foreign = [name for name in said if name not in RandomPatches.Settings.model_fields]
+    if foreign:
+        why = f"has masking.{foreign[0]}, which random masks lack; those learn sooner"
+        chosen.take("masking.kind", "multiblock", why)
+    else:
+        why = "in minutes of training better than blocks; measured: results/imagenette-cpu"
+        chosen.take("masking.kind", "random", why)
+
+
+def _divided(size: int, usual: int, said: Mapping[str, Any]) -> int:
+    """The size next to this one that divides into the user's patches, or into the usual ones."""
+    said_patch = section(said, "encoder").get("patch", usual)
+    sides = said_patch if isinstance(said_patch, list) else [said_patch]
+    if not all(isinstance(side, int) and side > 0 for side in sides):
+        return size  # told when the settings are checked
+    side = lcm(*sides)
+    return max(3, round(size / side)) * side  # a grid of 3 x 3 is the smallest that masks fit
 
 
 def choose_schedule(

@@ -118,7 +118,7 @@ def test_on_a_cpu_views_are_smaller_than_what_is_judged(
 
 
 def test_views_and_masks_that_were_written_stay_alone(tmp_path: Path) -> None:
-    words = ["data.view.size=96", "masking.num_targets=2"]
+    words = ["data.view.size=96", "masking.kind=multiblock"]
     folder = tmp_path / "large"
     folder.mkdir()
     for number in range(4):
@@ -126,6 +126,38 @@ def test_views_and_masks_that_were_written_stay_alone(tmp_path: Path) -> None:
     config, _ = resolve_training(None, words, folder, ["cpu"])
     assert config.test_size == config.data.view.size == (96, 96)
     assert config.masking.kind == "multiblock"
+
+
+@pytest.mark.parametrize(
+    ("word", "sizes"),
+    [
+        ("encoder.patch=16", (48, 64)),
+        ("encoder.patch=12", (48, 60)),
+        ("encoder.patch=[6, 10]", (90, 90)),
+        ("encoder.patch=20", (60, 60)),
+    ],
+)
+def test_views_divide_into_the_patches_that_were_written(
+    word: str, sizes: tuple[int, int], tmp_path: Path
+) -> None:
+    config, _ = resolve_training(None, [word], pictures(tmp_path / "pets", 4, side=100), ["cpu"])
+    assert (config.data.view.size[0], config.test_size[0]) == sizes
+    with pytest.raises(ValueError, match="patch"):
+        resolve_training(None, ["encoder.patch=no"], tmp_path / "pets", ["cpu"])
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"), [("num_targets=2", "multiblock"), ("target_share=0.5", "random")]
+)
+def test_a_word_about_masks_keeps_the_kind_that_has_it(
+    word: str, kind: str, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "pets", 4, side=100)
+    config, table = resolve_training(None, [f"masking.{word}"], folder, ["cpu"])
+    assert config.masking.kind == kind
+    assert table is not None
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    assert [row[1] for row in rows if row[0] == "masking.kind"] == [kind]
 
 
 @pytest.mark.parametrize("tools", [{"triton", "cc"}, {"triton", "clang"}, {"cc"}, {"triton"}])
