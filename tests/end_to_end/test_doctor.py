@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from jepakit.cli import main
 
@@ -56,6 +57,24 @@ def test_a_run_that_cannot_begin(
     told = capfd.readouterr().out
     assert "not even one fits" in " ".join(told.replace("│", " ").split())
     assert "│ time " not in told
+
+
+def test_too_many_unreadable_pictures_are_a_finding(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(64):
+        path = tmp_path / f"pets/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (24, 24), (3 * number, 99, 0)).save(path)
+        if number % 4 == 0:
+            path.write_bytes(b"no picture")
+    small = ["encoder.width=32", "encoder.num_heads=2", "encoder.depth=1", "predictor.num_heads=1"]
+    words = ["--data", "pets", *small, "data.num_workers=0", "data.normalization=imagenet"]
+    assert doctor(*words, "data.keep_decoded=false") == 1
+    told = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    assert "reading stop stopped reading: " in told
+    assert "jepa data inspect PICTURES lists all of them" in told
+    assert "listed in" not in told
 
 
 def test_a_mistake_is_one_sentence(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:

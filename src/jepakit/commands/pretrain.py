@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.table import Table
 
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place, check_alike, is_lost_connection, leave, who
@@ -43,13 +44,13 @@ def pretrain(
     """Resolve the configuration, then print it, launch one process per device, or train here."""
     console = Console(stderr=True)
     place = Place.from_environment()
-    resolved, reasons = resolve_training(config, overrides, data, devices)
+    resolved, told = resolve_training(config, overrides, data, devices)
+    if place.is_first and told and not (print_only and isinstance(told, Table)):
+        console.print(told)
     if print_only:
         sys.stdout.write(to_yaml(resolved))
         return 0
     check_pictures(resolved)
-    if place.is_first and reasons:
-        console.print(reasons)
     return launch_or_train(resolved, place, console)
 
 
@@ -165,6 +166,8 @@ def settle(config: RunConfig) -> None:
             )
         if changed:
             log.warning("%s was begun with other settings; it begins anew", config.folder)
+        elif free := differences(before, config, ("folder",)):
+            log.info("goes on with other settings than before: %s", "; ".join(free))
         if not folder.holds_checkpoints():
             folder.statistics.unlink(missing_ok=True)  # measured on what may be other pictures
     write_text(folder.config, to_yaml(config))

@@ -10,6 +10,14 @@ from jepakit.data.sources.source import BrokenPicture
 _ENOUGH_TO_JUDGE = 100  # pictures; if most of the first ones are broken, something else is wrong
 
 
+class TooManyBroken(ValueError):
+    """More pictures cannot be read than the run allows; `found` are those seen so far."""
+
+    def __init__(self, found: "BrokenPictures") -> None:
+        super().__init__(found.describe())
+        self.found = found
+
+
 class BrokenPictures:
     """Distinct broken pictures of a run, also those that an earlier part of the run listed.
 
@@ -74,12 +82,12 @@ class BrokenPictures:
             self._num_tried >= _ENOUGH_TO_JUDGE and self._num_new > 0.5 * self._num_tried
         )
         if len(self) > self._max_share * self._num_pictures or mostly_broken:
-            raise ValueError(self.describe())
+            raise TooManyBroken(self)
 
-    def describe(self) -> str:
+    def describe(self, tell_file: bool = True) -> str:
         """One sentence for the user, with an example."""
         name, reason = next(iter({**self._reasons, **self._news}.items()))
-        listed = f" (listed in {self._file})" if self._file else ""
+        listed = f" (listed in {self._file})" if self._file and tell_file else ""
         return (
             f"{len(self)} of {self._num_pictures} pictures cannot be read{listed}, e.g. {name}: "
             f"{reason}; repair or remove them, or set data.max_broken_share above "

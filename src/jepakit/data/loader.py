@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from jepakit.core.tensors import Batch
-from jepakit.data.broken_pictures import BrokenPictures
+from jepakit.data.broken_pictures import BrokenPictures, TooManyBroken
 from jepakit.data.micro_batches import DrawMasks, MicroBatches, Place
 from jepakit.data.sources.source import BrokenPicture, Source
 from jepakit.data.views import CentreView, PlannedView, RandomView, RepeatableView
@@ -70,7 +70,7 @@ class TrainingStream:
         for loaded in self._workers:
             self.broken.add(loaded.broken, self._micro_size)
             if loaded.batch is None:
-                raise ValueError(self.broken.describe())
+                raise TooManyBroken(self.broken)
             yield loaded.batch
 
     def close(self) -> None:

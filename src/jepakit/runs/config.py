@@ -212,11 +212,15 @@ def differences(
     old, new = (flat(c.model_dump(mode="json")) for c in (before, now))
     names = sorted(old.keys() | new.keys())
     return [
-        f"{name}: {old.get(name)} -> {new.get(name)}"
+        f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}"
         for name in names
         if old.get(name) != new.get(name)
         and not any(f"{_unmixed(name)}.".startswith(f"{part}.") for part in free)
     ]
+
+
+def _shown(value: object) -> object:
+    return "null" if value is None else value
 
 
 def _unmixed(name: str) -> str:

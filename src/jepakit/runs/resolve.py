@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from jepakit.core.distributed import Place
 from jepakit.data.sources import build_source, guess_source
@@ -46,7 +47,7 @@ def resolve(
 
 def resolve_training(
     config: Path | None, overrides: Sequence[str], data: str | Path | None, devices: Sequence[str]
-) -> tuple[RunConfig, Table | None]:
+) -> tuple[RunConfig, Table | Text | None]:
     """As `resolve`; but nothing is chosen anew for a run that has begun: it keeps its settings."""
     resolved, reasons = resolve(config, overrides, data, devices)
     begun = RunFolder(resolved.folder).config
@@ -59,7 +60,11 @@ def resolve_training(
         source = {**before, "path": source["path"]}
     content["data"] |= {"source": source, "validation": now["data"]["validation"]}
     content |= {"folder": now["folder"], "devices": now["devices"]}
-    return _finish(content, overrides, devices), None
+    told = (
+        f"{now['folder']} holds a run that has begun: its own settings are kept. For new ones: "
+        "folder=NEW"
+    )
+    return _finish(content, overrides, devices), Text(told)
 
 
 def _finish(content: dict[str, Any], words: Sequence[str], devices: Sequence[str]) -> RunConfig:

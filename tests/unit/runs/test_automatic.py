@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.table import Table
 
 from jepakit.core import devices
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
@@ -155,7 +156,7 @@ def test_a_word_about_masks_keeps_the_kind_that_has_it(
     folder = pictures(tmp_path / "pets", 4, side=100)
     config, table = resolve_training(None, [f"masking.{word}"], folder, ["cpu"])
     assert config.masking.kind == kind
-    assert table is not None
+    assert isinstance(table, Table)
     rows = list(zip(*(column.cells for column in table.columns), strict=True))
     assert [row[1] for row in rows if row[0] == "masking.kind"] == [kind]
 
@@ -182,7 +183,7 @@ def test_every_choice_has_a_reason(tmp_path: Path) -> None:
 def test_what_was_written_is_shown_beside_what_was_chosen(tmp_path: Path) -> None:
     words = ["optimization.epochs=3", "batch.size=4"]
     config, table = resolve_training(None, words, pictures(tmp_path / "pets", 8), ["cpu"])
-    assert table is not None
+    assert isinstance(table, Table)
     rows = list(zip(*(column.cells for column in table.columns), strict=True))
     assert [row for row in rows if row[0] == "optimization.epochs"] == [
         ("optimization.epochs", "3", "as you wrote")
@@ -199,8 +200,8 @@ def test_a_run_that_has_begun_keeps_its_settings(tmp_path: Path) -> None:
     (run / "config.yaml").write_text(to_yaml(first))
     pictures(folder, 40)  # more pictures would be given another schedule
     moved = folder.rename(tmp_path / "moved")
-    again, reasons = resolve_training(None, [*words, "logging.every=3"], moved, ["cpu"])
-    assert reasons is None
+    again, told = resolve_training(None, [*words, "logging.every=3"], moved, ["cpu"])
+    assert str(told).startswith(f"{run} holds a run that has begun: its own settings are kept")
     assert again.optimization == first.optimization
     assert again.seed == 5
     assert again.logging.every == 3

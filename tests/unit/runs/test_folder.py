@@ -86,10 +86,17 @@ def test_other_settings_are_refused_once_something_was_learned(
     assert read_yaml(RunFolder(tmp_path).config)["seed"] == 4
 
 
-def test_settings_that_are_free_to_change_are_taken_down(tmp_path: Path) -> None:
+def test_settings_that_are_free_to_change_are_told_and_taken_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (RunFolder(tmp_path).checkpoints / "step-00000001").mkdir(parents=True)
     settle(config(tmp_path))
-    settle(config(tmp_path, "logging.every=7"))
+    with caplog.at_level("INFO"):
+        settle(config(tmp_path, "logging.every=7", "data.test_size=48"))
+    assert caplog.messages == [
+        "goes on with other settings than before: data.test_size: null -> [48, 48]; "
+        "logging.every: 10 -> 7"
+    ]
     assert read_yaml(RunFolder(tmp_path).config)["logging"]["every"] == 7
 
 
