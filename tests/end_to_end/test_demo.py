@@ -24,6 +24,7 @@ def test_the_demo_trains_in_two_processes_scores_and_draws(
 ) -> None:
     command = jepa("demo", "--folder", "demo", "devices=[cpu,cpu]", *SHORT, folder=tmp_path)
     assert command.wait() == 0, command.said
+    assert "Next:" not in command.said  # what comes next, comes by itself
     scores = json.loads((tmp_path / "demo/scores.json").read_text())["scores"]
     assert list(scores)[1:] == ["random encoder", "raw pixels"]
     assert {"mean/linear", "mean/knn_20", "nearest_colour/linear"} <= set(scores["raw pixels"])

@@ -126,6 +126,7 @@ def test_scenes_are_counted_and_measured(jepa: Jepa, finished_copy: Path) -> Non
     found = json.loads((finished_copy / "scores.json").read_text())
     names = {"count/linear", "nearest_distance_class/linear", "mean/linear"}
     assert set(found["scores"]["raw pixels"]) == names
+    assert "; mean: of 2 questions)" in " ".join(command.said.split())
     assert "count/linear/deviation" in found["chosen"]["raw pixels"]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place, check_alike, is_lost_connection, leave, who
@@ -51,7 +52,12 @@ def pretrain(
         sys.stdout.write(to_yaml(resolved))
         return 0
     check_pictures(resolved)
-    return launch_or_train(resolved, place, console)
+    code = launch_or_train(resolved, place, console)
+    if code == 0 and place.world_size == 1:  # where somebody typed the command
+        name = resolved.folder
+        told = Text(f"Next: jepa evaluate {name}, jepa report {name}")
+        console.print(told, soft_wrap=True)
+    return code
 
 
 def launch_or_train(config: RunConfig, place: Place, console: Console) -> int:
@@ -145,8 +151,6 @@ def _tell_the_end(finished: bool, num_broken: int, config: RunConfig, console: C
     lines = [f"{told}: {folder.path}"]
     if num_broken:
         lines.append(f"{num_broken} of the pictures could not be read: {folder.broken_pictures}")
-    if finished:
-        lines.append(f"Next: jepa evaluate {folder.path}, jepa report {folder.path}")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -34,7 +34,10 @@ def report(
     columns = main_columns(comparison) if comparison else []
     given = ["--decoder", decoder] if decoder else []
     what: tuple[What, ...] = (*SHOWN, "imagine") if decoder else SHOWN
-    command = shlex.join(["jepa", "report", str(run), *given, *words])
+    config = str(run / "config.yaml")
+    lines = [["pretrain", config, "folder=runs/again"], ["evaluate", "runs/again"]]
+    lines.append(["report", "runs/again", *given, *words])
+    command = "\n".join(shlex.join(["jepa", *line]) for line in lines)
     tell = lambda line: console.print(line, style="dim")  # noqa: E731
     page = write_report(looking, comparison, columns, command, out, what, tell)
     console.print(f"open {page.resolve()}", markup=False, highlight=False, soft_wrap=True)

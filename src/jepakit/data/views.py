@@ -17,7 +17,11 @@ from jepakit.data.sources.source import Box, Picture
 
 
 def _both_sides(value: object) -> object:
-    return (value, value) if isinstance(value, int) else value
+    if isinstance(value, int):
+        return value, value
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"write a number of pixels, or [height, width], not {value!r}")
+    return value
 
 
 Side = Annotated[int, Field(ge=8)]

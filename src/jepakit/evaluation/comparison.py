@@ -111,8 +111,15 @@ class Comparison(BaseModel):
         squares = "; r2: 100 x R²" if any(c.endswith("r2") for c in self.columns) else ""
         return (
             f"Percent of {self.num_pictures:,} test pictures{self._seen()} "
-            f"({self.confidence:.0%} bootstrap interval{squares})"
+            f"({self.confidence:.0%} bootstrap interval{squares}{self._mean_of()})"
         )
+
+    def _mean_of(self) -> str:
+        """How many questions a mean is over: others may have been asked elsewhere."""
+        places = [column.rpartition("/") for column in self.columns]
+        averaged = {score for question, _, score in places if question == "mean"}
+        questions = {question for question, _, score in places if score in averaged} - {"mean"}
+        return f"; mean: of {len(questions)} questions" if questions else ""
 
     def _seen(self) -> str:
         sizes = sorted(set(self.sizes.values()))

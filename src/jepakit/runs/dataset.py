@@ -55,8 +55,12 @@ def open_dataset(
     if unanswered := _unanswered(settings, parts.train):
         tell(f"left out, because these pictures have no answers for it: {', '.join(unanswered)}")
     some = parts.at_most(settings.num_train, settings.num_test, settings.seed)
-    train, train_rows = _looked_at(some.train, some.train_indices.tolist(), bank, size)
-    test, test_rows = _looked_at(some.test, some.test_indices.tolist(), bank, size)
+    train_places, test_places = some.train_indices.tolist(), some.test_indices.tolist()
+    names = _names(settings, some.train)
+    # What cannot be asked is told before every picture is looked at.
+    ask((some.train, train_places[:1]), (some.test, test_places[:1]), names)
+    train, train_rows = _looked_at(some.train, train_places, bank, size)
+    test, test_rows = _looked_at(some.test, test_places, bank, size)
     num_broken = len(some.train_indices) + len(some.test_indices) - len(train) - len(test)
     if num_broken:
         tell(f"left out, because they cannot be read: {num_broken} of the pictures")
@@ -65,7 +69,6 @@ def open_dataset(
         duplicates = find_duplicates(_fingerprints_in(train_rows), _fingerprints_in(test_rows))
         if duplicates:
             tell(_about_duplicates(duplicates, train, test))
-    names = _names(settings, train.source)
     return Dataset(
         train,
         test,

@@ -68,7 +68,7 @@ def _choose_small_vit(
     if in_minutes:
         _choose_masks(chosen, section(said, "masking"))
         chosen.take("predictor.width", width, "the encoder's; measured: results/imagenette-cpu")
-        chosen.take("predictor.depth", 1, "a deep predictor on little data learns in its place")
+        chosen.take("predictor.depth", 1, "measured there: a deeper one learns in its place")
     else:
         chosen.take("predictor.width", width // 2, "half of the encoder's width")
         chosen.take("predictor.depth", 3, "a deep predictor on little data learns in its place")

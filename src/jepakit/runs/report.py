@@ -47,8 +47,9 @@ def write_report(
 ) -> Path:
     """Write the page of a run, `report.html` in its folder or elsewhere; returns where it is.
 
-    `note` stands beside the scores: what has to be known to judge them. What cannot be drawn is
-    said on the page. Raises `ValueError` if the model is no run.
+    `command` are the lines that make it again. `note` stands beside the scores: what has to be
+    known to judge them. What cannot be drawn is said on the page. Raises `ValueError` if the model
+    is no run.
     """
     trained = looking.loaded.trained
     if trained is None:
@@ -64,8 +65,7 @@ def write_report(
     sections += [section for part in shown.values() for section in part.sections]
     if curves:
         sections.append(_curves(curves))
-    again = f"jepa pretrain {folder.path / 'config.yaml'} folder=runs/again\n{command}"
-    sections.append(Code(again, heading="How to do this again"))
+    sections.append(Code(command, heading="How to do this again"))
     sections.append(Code(to_yaml(config), heading="All settings"))
     path = page or folder.page
     write_page(
@@ -110,13 +110,15 @@ def _scores(comparison: Comparison | None, columns: Sequence[str]) -> list[Secti
         heading="What the features know",
         best="highest",
     )
-    best, column = next(iter(comparison.scores)), columns[-1]
-    margin = 100 * comparison.margin(best, column)
-    words = (
-        f"{best}: {100 * comparison.value(best, column):.1f} % ({header[-1]}), "
-        f"{abs(margin):.1f} points {'above' if margin >= 0 else 'below'} the best baseline."
+    best = next(iter(comparison.scores))
+    judged = [columns[-1], *(c for c in columns[:-1] if c.rpartition("/")[2].startswith("knn"))]
+    margins = [100 * comparison.margin(best, column) for column in judged]
+    told = ", ".join(
+        f"{100 * comparison.value(best, column):.1f} % ({_short(column)}), {abs(margin):.1f} "
+        f"points {'above' if margin >= 0 else 'below'} the best baseline"
+        for column, margin in zip(judged, margins, strict=True)
     )
-    return [table, Text(words, tone="good" if margin > 0 else "warning")]
+    return [table, Text(f"{best}: {told}.", tone="good" if min(margins) > 0 else "warning")]
 
 
 def _short(column: str) -> str:
@@ -125,6 +127,8 @@ def _short(column: str) -> str:
     task = task.replace("nearest_", "").replace("_class", "")
     if not task:
         return score.replace("_", " ")
+    if score == "r2":
+        return f"{task}, R²"
     return f"{task}, k-NN" if score.startswith("knn") else task
 
 

@@ -142,8 +142,9 @@ class Reporter(Observer):
         }
 
     def observe(self, record: StepRecord) -> None:
-        """Let the monitors that are due look, and say in words what they find."""
-        due = [monitor for monitor in self.monitors if record.step % monitor.every == 0]
+        """Let the monitors that are due look, and at the end all; say in words what they find."""
+        at_end = record.step == self.schedules.num_steps
+        due = [m for m in self.monitors if at_end or record.step % m.every == 0]
         if not due:
             return
         begin = time.perf_counter()

@@ -24,11 +24,24 @@ class Counted(ProceduralScenes):
         return {"count": super().labels(index)["count"]}
 
 
-def opened(folder: Path, *tasks: Task) -> tuple[Dataset, str]:
+class Unlabelled(Counted):
+    """Scenes of which nothing is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks, self.classes = {}, ()
+
+    def labels(self, index: int) -> dict[str, int | float]:
+        return {}
+
+
+def opened(
+    folder: Path, *tasks: Task, source: type[ProceduralScenes] = Counted
+) -> tuple[Dataset, str]:
     told: list[str] = []
     bank = FeatureBank(folder, told.append, 16, 0)
     settings = EvaluationSettings(tasks=tasks)
-    parts = train_and_test({"all": Counted()})
+    parts = train_and_test({"all": source()})
     return open_dataset(parts, settings, bank, (32, 32), told.append), "\n".join(told)
 
 
@@ -43,3 +56,9 @@ def test_a_task_without_answers_is_left_out_and_said(tmp_path: Path) -> None:
 def test_no_answer_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no answers for distance: give --data"):
         opened(tmp_path, "distance")
+
+
+def test_pictures_without_labels_are_refused_before_they_are_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the 30 pictures have no labels"):
+        opened(tmp_path, "knn", source=Unlabelled)
+    assert not list(tmp_path.rglob("*.*"))

@@ -27,6 +27,7 @@ from jepakit.runs.assemble import assemble
 from jepakit.runs.config import RunConfig
 from jepakit.runs.yaml_file import apply_overrides, check
 from jepakit.training.trainer import Trainer
+from jepakit.visualization.curves import read_metrics
 
 Assembled = Callable[..., Trainer]
 
@@ -127,6 +128,15 @@ def test_a_run_goes_on_from_its_newest_checkpoint(assembled: Assembled) -> None:
     assert resumed.step == 6
     assert resumed.run()
     assert_same(weights(resumed), expected)
+
+
+def test_monitors_look_at_the_end_of_a_run_however_short(
+    assembled: Assembled, tmp_path: Path
+) -> None:
+    assert assembled("monitors.collapse.every=3").run()
+    metrics = read_metrics(tmp_path / "run/metrics.csv")
+    assert metrics["collapse/rankme"].steps.tolist() == [3, 6, 8]
+    assert metrics["position/gap"].steps.tolist() == [8]
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights(
