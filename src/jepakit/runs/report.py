@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from jepakit.core.durations import in_words
 from jepakit.evaluation.comparison import Comparison
 from jepakit.objectives import IJepa
 from jepakit.runs.config import RunConfig
@@ -181,10 +182,15 @@ def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Sect
     speed = curves.get("throughput/images_per_second")
     if speed is not None and trained.step:
         per_second = float(torch.tensor(speed.values).nanmedian())
-        hours = trained.step * config.batch.size / max(per_second, 1e-9) / 3600
+        seconds = trained.step * config.batch.size / max(per_second, 1e-9)
         facts.append(("speed", f"{per_second:,.0f} images/s"))
-        facts.append(("cost", f"{hours:.2f} h on {len(config.devices)} device(s)"))
+        facts.append(("cost", f"{in_words(seconds)} on {_devices(config)}"))
     return Facts(tuple(facts), heading="The run")
+
+
+def _devices(config: RunConfig) -> str:
+    number = len(config.devices)
+    return f"{number} device{'' if number == 1 else 's'}"
 
 
 def _objective_in_words(config: RunConfig) -> str:

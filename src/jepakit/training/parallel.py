@@ -74,10 +74,13 @@ def choose_plan(
     if num_processes == 1:
         return Plan("ddp", "one process")
     memory = all_memory(device) / (1 if device.type == "cuda" else num_processes)
-    needed = f"the state takes {state_bytes / GIB:.2f} of {memory / GIB:.1f} GiB of each process"
+    needed = (
+        f"weights, gradients and optimizer take {state_bytes / GIB:.2g} of the {memory / GIB:.1f} "
+        "GiB that each process has"
+    )
     if state_bytes > SHARE_FOR_COPIES * memory:
-        return Plan("fsdp", f"{needed}, more than {SHARE_FOR_COPIES:.0%}: it is spread")
-    return Plan("ddp", f"{needed}, less than {SHARE_FOR_COPIES:.0%}: copies are faster")
+        return Plan("fsdp", f"{needed}, more than {SHARE_FOR_COPIES:.0%}: they are spread")
+    return Plan("ddp", f"{needed}: each keeps a copy, which is faster")
 
 
 def shard(objective: nn.Module, plan: Plan, device: torch.device, precision: Precision) -> None:

@@ -59,6 +59,7 @@ class ProgressDisplay:
                 f"step {step}/{self.num_steps}  loss {loss:.4f}  {rate:.0f} images/s"
                 f"{_processes()}  {wait:.0%} waiting for pictures  about {in_words(left)} left",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def stop(self) -> None:
