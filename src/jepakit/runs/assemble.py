@@ -84,6 +84,11 @@ def assemble(
     plan = choose_plan(
         config.parallel, config.cpu_offload, place.world_size, networks.state_bytes, device
     )
+    if plan.mode == "fsdp" and config.optimization.method == "muon":
+        raise ValueError(
+            f"optimization.method=muon needs whole matrices on every process, but the networks are "
+            f"spread ({plan.reason}): set parallel=ddp, or optimization.method=adamw"
+        )
     if place.is_first and place.world_size > 1:
         log.info("%d processes, parallel=%s: %s", place.world_size, plan.mode, plan.reason)
     if config.compile:

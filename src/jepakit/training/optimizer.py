@@ -1,6 +1,8 @@
-"""AdamW with the schedules of learning rate and weight decay (paper appendix A.1)."""
+"""AdamW with the schedules of learning rate and weight decay (paper appendix A.1); or Muon."""
 
 from __future__ import annotations
+
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -8,11 +10,15 @@ from torch import nn
 
 from jepakit.core import settings as core
 from jepakit.core.schedules import cosine, warmup_cosine
+from jepakit.training.muon import Muon
 
 
 class OptimizationSettings(core.Settings):
     """How long, and how fast. The defaults are those of the released recipe."""
 
+    method: Literal["adamw", "muon"] = Field(
+        "adamw", description="adamw (the paper's), or muon for the matrices of the blocks"
+    )
     epochs: float = Field(100, gt=0, description="length of the run")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     start_lr: float = Field(2e-4, ge=0, description="learning rate where the warm-up begins")
@@ -29,31 +35,41 @@ class OptimizationSettings(core.Settings):
 def build_optimizer(
     objective: nn.Module, settings: OptimizationSettings, device: torch.device
 ) -> torch.optim.AdamW:
-    """AdamW over what trains; biases and other 1-D parameters are never decayed.
+    """An optimizer of what trains; biases and other 1-D parameters are never decayed.
 
     The groups are the matrices of each network, then the 1-D parameters of each network: for
-    I-JEPA the four groups of the reference's checkpoints, in their order.
+    I-JEPA the four groups of the reference's checkpoints, in their order. With Muon its own
+    matrices follow, those of each network's blocks.
     """
-    matrices, vectors = [], []
+    matrices, vectors, of_blocks = [], [], []
     for network in objective.children():
-        trained = [p for p in network.parameters() if p.requires_grad]
+        trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
+        own = [n for n, p in trained.items() if settings.method == "muon" and _in_block(n, p)]
+        if own:
+            of_blocks.append(_group([trained.pop(name) for name in own], orthogonal=True))
         if trained:
-            matrices.append({"params": [p for p in trained if p.ndim > 1], "decayed": True})
-            vectors.append(
-                {
-                    "params": [p for p in trained if p.ndim <= 1],
-                    "decayed": False,
-                    "weight_decay": 0.0,
-                }
-            )
-    return torch.optim.AdamW(
-        matrices + vectors,
+            matrices.append(_group([p for p in trained.values() if p.ndim > 1]))
+            vectors.append(_group([p for p in trained.values() if p.ndim <= 1], decayed=False))
+    kind = Muon if settings.method == "muon" else torch.optim.AdamW
+    return kind(
+        matrices + vectors + of_blocks,
         lr=settings.lr,
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
         fused=device.type in ("cpu", "cuda", "mps"),
     )
+
+
+def _in_block(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and "blocks." in name
+
+
+def _group(
+    parameters: list[nn.Parameter], decayed: bool = True, orthogonal: bool = False
+) -> dict[str, Any]:
+    group = {"params": parameters, "decayed": decayed, "orthogonal": orthogonal}
+    return group if decayed else {**group, "weight_decay": 0.0}
 
 
 class Schedules:

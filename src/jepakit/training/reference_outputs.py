@@ -276,7 +276,7 @@ def _moments(
     for place, (group, other) in enumerate(zip(mine, theirs["param_groups"], strict=True)):
         moved = [p for p in other["params"] if p in theirs["state"]]
         shapes = [tuple(p.shape) for p in optimizer.param_groups[place]["params"]]
-        found = [tuple(theirs["state"][p]["exp_avg"].shape) for p in moved]
+        found = [_largest(theirs["state"][p]) for p in moved]
         if found and found != shapes:
             raise ValueError(
                 f"the checkpoint's optimizer group {place} holds other parameters than this run: "
@@ -286,3 +286,8 @@ def _moments(
             for key, value in theirs["state"][name].items():
                 tensors[f"optimizer/{ours}/{key}"] = torch.as_tensor(value, dtype=torch.float32)
     return tensors
+
+
+def _largest(moments: dict[str, Any]) -> tuple[int, ...]:
+    """The shape of a parameter's moments; beside them there may be a number of steps."""
+    return max((tuple(torch.as_tensor(value).shape) for value in moments.values()), key=len)

@@ -150,6 +150,36 @@ def test_fan_in_initialisation_keeps_the_scale_of_what_passes_through() -> None:
             assert not module.bias.any()
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (4, 16)])
+def test_smooth_filters_answer_to_slow_waves_as_strongly_as_pictures_need(
+    shape: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    rough, smooth = nn.Conv2d(3, 512, shape), nn.Conv2d(3, 512, shape)
+    initialise(rough, "fan_in")
+    torch.manual_seed(0)
+    initialise(smooth, "smooth")
+    flat = torch.ones(shape)
+    fine = (-1.0) ** (torch.arange(shape[0])[:, None] + torch.arange(shape[1]))
+
+    def ratio(conv: nn.Conv2d) -> float:
+        answers = [(conv.weight * wave).sum((2, 3)).std().item() for wave in (flat, fine)]
+        return answers[0] / answers[1]
+
+    assert ratio(rough) == pytest.approx(1, rel=0.1)
+    assert ratio(smooth) > 6
+    slow = torch.randn(64, 3, 1, 1).expand(-1, -1, *shape)  # what pictures mostly are
+    tokens = [conv(slow).flatten().std().item() for conv in (rough, smooth)]
+    assert 0.5 < tokens[1] / tokens[0] < 1.5
+    linear = nn.Linear(7, 5)
+    torch.manual_seed(1)
+    initialise(linear, "smooth")
+    other = nn.Linear(7, 5)
+    torch.manual_seed(1)
+    initialise(other, "fan_in")
+    assert torch.equal(linear.weight, other.weight)
+
+
 def test_depth_rescaled_initialisation_shrinks_residual_branches() -> None:
     plain, rescaled = network(), network()
     for built, recipe in ((plain, "released"), (rescaled, "depth_rescaled")):

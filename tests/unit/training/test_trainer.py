@@ -26,6 +26,7 @@ from jepakit.data.loader import TrainingStream
 from jepakit.runs.assemble import assemble
 from jepakit.runs.config import RunConfig
 from jepakit.runs.yaml_file import apply_overrides, check
+from jepakit.training.parallel import Plan
 from jepakit.training.trainer import Trainer
 from jepakit.visualization.curves import read_metrics
 
@@ -117,17 +118,26 @@ def test_a_step_changes_the_networks_and_the_targets_follow(assembled: Assembled
     assert all(p.grad is None for p in trainer.objective.parameters())
 
 
-def test_a_run_goes_on_from_its_newest_checkpoint(assembled: Assembled) -> None:
-    whole = assembled()
+@pytest.mark.parametrize("method", ["adamw", "muon"])
+def test_a_run_goes_on_from_its_newest_checkpoint(assembled: Assembled, method: str) -> None:
+    word = f"optimization.method={method}"
+    whole = assembled(word)
     assert whole.run()
     expected = weights(whole)
     folder = whole.checkpoints
     assert folder.steps() == [6, 8]
     (folder.at(8) / "facts.json").write_text("")  # as if the run had been killed before
-    resumed = assembled()
+    resumed = assembled(word)
     assert resumed.step == 6
     assert resumed.run()
     assert_same(weights(resumed), expected)
+
+
+def test_muon_wants_whole_matrices(assembled: Assembled, monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = Plan("fsdp", "as asked")
+    monkeypatch.setattr("jepakit.runs.assemble.choose_plan", lambda *asked: spread)
+    with pytest.raises(ValueError, match=r"set parallel=ddp, or optimization\.method=adamw"):
+        assembled("optimization.method=muon")
 
 
 def test_monitors_look_at_the_end_of_a_run_however_short(

@@ -1,0 +1,86 @@
+"""Muon: steps of equal length in all directions for the matrices of blocks, AdamW for the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# The quintic that drives singular values towards 1, tuned by Jordan et al. (2024) for few rounds.
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+_ROUNDS = 3
+_MOMENTUM = 0.95
+_TINY = 1e-7
+
+
+class Muon(torch.optim.AdamW):
+    """Groups with `orthogonal` take the momentum of their gradient, made orthogonal; others AdamW.
+
+    Steps are as long as AdamW's usually are (Liu et al., 2025: 0.2 sqrt(larger side)), so learning
+    rate and weight decay mean the same for both. Source: Jordan et al., "Muon", 2024. A step that
+    `found_inf` marks as broken changes nothing, as in torch's own fused optimizers.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of every group."""
+        groups = self.param_groups
+        self.param_groups = [group for group in groups if not group["orthogonal"]]
+        try:
+            super().step(closure)
+        finally:
+            self.param_groups = groups
+        for group in groups:
+            if group["orthogonal"]:
+                self._orthogonal_step(group)
+
+    def _orthogonal_step(self, group: dict[str, Any]) -> None:
+        """All matrices of one shape together."""
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                by_shape.setdefault(parameter.shape, []).append(parameter)
+        for shape, parameters in by_shape.items():
+            steps = orthogonal(self._directions(parameters))
+            length = 0.2 * max(shape) ** 0.5 * group["lr"]
+            kept: float | Tensor = 1 - group["lr"] * group["weight_decay"]
+            broken = getattr(self, "found_inf", None)
+            if broken is not None:
+                steps = torch.where(broken > 0, 0, steps)
+                kept = torch.where(broken > 0, 1, kept)
+            for parameter, step in zip(parameters, steps, strict=True):
+                parameter.mul_(kept).sub_(step, alpha=length)
+
+    def _directions(self, parameters: list[Tensor]) -> Float[Tensor, "K M N"]:
+        """Nesterov's momentum of the gradients, which is kept in the state."""
+        gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
+        before = torch.stack(
+            [self.state[p].get("momentum", torch.zeros_like(p)) for p in parameters]
+        )
+        after = before.lerp(gradients, 1 - _MOMENTUM)
+        broken = getattr(self, "found_inf", None)
+        if broken is not None:
+            after = torch.where(broken > 0, before, after)
+        for parameter, momentum in zip(parameters, after, strict=True):
+            state = self.state[parameter]
+            state["step"] = state.get("step", torch.zeros(())) + 1  # AdamW wants one of everybody
+            state["momentum"] = momentum.clone()
+        return gradients.lerp(after, _MOMENTUM)
+
+
+def orthogonal(matrices: Float[Tensor, "K M N"]) -> Float[Tensor, "K M N"]:
+    """Matrices with the same singular vectors, and singular values near 1 (within about 0.3).
+
+    Newton-Schulz iterations; in bfloat16 on GPUs, where that is enough and fast.
+    """
+    a, b, c = _QUINTIC
+    wide = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
+    found = wide.bfloat16() if matrices.device.type == "cuda" else wide.float()
+    found = found / (found.norm(dim=(-2, -1), keepdim=True) + _TINY)
+    for _ in range(_ROUNDS):
+        squares = found @ found.mT
+        found = a * found + (b * squares + c * squares @ squares) @ found
+    found = found.to(matrices.dtype)
+    return found.mT if matrices.shape[-2] > matrices.shape[-1] else found
