@@ -55,19 +55,20 @@ class Muon(torch.optim.AdamW):
 
     def _directions(self, parameters: list[Tensor]) -> Float[Tensor, "K M N"]:
         """Nesterov's momentum of the gradients, which is kept in the state."""
-        gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
-        before = torch.stack(
-            [self.state[p].get("momentum", torch.zeros_like(p)) for p in parameters]
-        )
-        after = before.lerp(gradients, 1 - _MOMENTUM)
-        broken = getattr(self, "found_inf", None)
-        if broken is not None:
-            after = torch.where(broken > 0, before, after)
-        for parameter, momentum in zip(parameters, after, strict=True):
-            state = self.state[parameter]
-            state["step"] = state.get("step", torch.zeros(())) + 1  # AdamW wants one of everybody
-            state["momentum"] = momentum.clone()
-        return gradients.lerp(after, _MOMENTUM)
+        directions = []
+        for parameter in parameters:
+            gradient, state = parameter.grad, self.state[parameter]
+            assert gradient is not None
+            if not state:
+                state["step"] = torch.zeros(())  # AdamW expects one of every parameter
+                state["momentum"] = torch.zeros_like(parameter)
+            momentum = state["momentum"]
+            if (broken := getattr(self, "found_inf", None)) is not None:
+                gradient = torch.where(broken > 0, momentum, gradient)  # leaves it as it is
+            momentum.lerp_(gradient, 1 - _MOMENTUM)
+            state["step"] += 1
+            directions.append(gradient.lerp(momentum, _MOMENTUM))
+        return torch.stack(directions)
 
 
 def orthogonal(matrices: Float[Tensor, "K M N"]) -> Float[Tensor, "K M N"]:
@@ -76,11 +77,13 @@ def orthogonal(matrices: Float[Tensor, "K M N"]) -> Float[Tensor, "K M N"]:
     Newton-Schulz iterations; in bfloat16 on GPUs, where that is enough and fast.
     """
     a, b, c = _QUINTIC
-    wide = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    wide = (matrices.mT if is_tall else matrices).contiguous()
     found = wide.bfloat16() if matrices.device.type == "cuda" else wide.float()
     found = found / (found.norm(dim=(-2, -1), keepdim=True) + _TINY)
     for _ in range(_ROUNDS):
-        squares = found @ found.mT
-        found = a * found + (b * squares + c * squares @ squares) @ found
+        squares = torch.bmm(found, found.mT)
+        factors = torch.baddbmm(squares, squares, squares, beta=b, alpha=c)
+        found = torch.baddbmm(found, factors, found, beta=a)
     found = found.to(matrices.dtype)
-    return found.mT if matrices.shape[-2] > matrices.shape[-1] else found
+    return found.mT if is_tall else found

@@ -110,7 +110,9 @@ def test_a_broken_step_changes_nothing(objective: nn.Module) -> None:
     train(objective, optimizer, 2)
     matrices = {n: p for n, p in objective.named_parameters() if n.endswith("weight")}
     blocks = {n: p for n, p in matrices.items() if "blocks" in n}
-    before = {n: (p.detach().clone(), optimizer.state[p]["momentum"]) for n, p in blocks.items()}
+    before = {
+        n: (p.detach().clone(), optimizer.state[p]["momentum"].clone()) for n, p in blocks.items()
+    }
     optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
     for parameter in blocks.values():
         parameter.grad = torch.full_like(parameter, float("nan"))
