@@ -18,9 +18,10 @@ _TINY = 1e-7
 class Muon(torch.optim.AdamW):
     """Groups with `orthogonal` take the momentum of their gradient, made orthogonal; others AdamW.
 
-    Steps are as long as AdamW's usually are (Liu et al., 2025: 0.2 sqrt(larger side)), so learning
-    rate and weight decay mean the same for both. Source: Jordan et al., "Muon", 2024. A step that
-    `found_inf` marks as broken changes nothing, as in torch's own fused optimizers.
+    Source: Jordan et al., "Muon", 2024. Steps are as long as AdamW's usually are (Liu et al., 2025:
+    0.2 sqrt(larger side)), so learning rate and weight decay mean the same for both; the group's
+    `scale` multiplies the rate. A step that `found_inf` marks as broken changes nothing, as in
+    torch's own fused optimizers.
     """
 
     @torch.no_grad()
@@ -44,8 +45,9 @@ class Muon(torch.optim.AdamW):
                 by_shape.setdefault(parameter.shape, []).append(parameter)
         for shape, parameters in by_shape.items():
             steps = orthogonal(self._directions(parameters))
-            length = 0.2 * max(shape) ** 0.5 * group["lr"]
-            kept: float | Tensor = 1 - group["lr"] * group["weight_decay"]
+            rate = group["scale"] * group["lr"]
+            length = 0.2 * max(shape) ** 0.5 * rate
+            kept: float | Tensor = 1 - rate * group["weight_decay"]
             broken = getattr(self, "found_inf", None)
             if broken is not None:
                 steps = torch.where(broken > 0, 0, steps)

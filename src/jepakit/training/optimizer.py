@@ -19,6 +19,7 @@ class OptimizationSettings(core.Settings):
     method: Literal["adamw", "muon"] = Field(
         "adamw", description="adamw (the paper's), or muon for the matrices of the blocks"
     )
+    muon_scale: float = Field(1.0, gt=0, description="muon's learning rate, in multiples of lr")
     epochs: float = Field(100, gt=0, description="length of the run")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     start_lr: float = Field(2e-4, ge=0, description="learning rate where the warm-up begins")
@@ -47,6 +48,7 @@ def build_optimizer(
         own = [n for n, p in trained.items() if settings.method == "muon" and _in_block(n, p)]
         if own:
             of_blocks.append(_group([trained.pop(name) for name in own], orthogonal=True))
+            of_blocks[-1]["scale"] = settings.muon_scale
         if trained:
             matrices.append(_group([p for p in trained.values() if p.ndim > 1]))
             vectors.append(_group([p for p in trained.values() if p.ndim <= 1], decayed=False))

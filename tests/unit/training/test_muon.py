@@ -12,7 +12,7 @@ from jepakit.training.muon import Muon, orthogonal
 from jepakit.training.optimizer import OptimizationSettings, build_optimizer
 
 CPU = torch.device("cpu")
-SETTINGS = OptimizationSettings(method="muon", lr=0.01, weight_decay=0.1)
+SETTINGS = OptimizationSettings(method="muon", muon_scale=3, lr=0.01, weight_decay=0.1)
 
 
 class Network(nn.Module):
@@ -76,8 +76,8 @@ def test_a_step_is_decay_and_an_orthogonal_matrix(objective: nn.Module) -> None:
     before = block.weight.detach().clone()
     train(objective, optimizer)
     assert block.weight.grad is not None
-    step = 0.2 * 12**0.5 * 0.01 * orthogonal(block.weight.grad[None])[0]
-    torch.testing.assert_close(block.weight.detach(), before * (1 - 0.01 * 0.1) - step)
+    step = 0.2 * 12**0.5 * 0.03 * orthogonal(block.weight.grad[None])[0]
+    torch.testing.assert_close(block.weight.detach(), before * (1 - 0.03 * 0.1) - step)
 
 
 def test_what_is_not_in_blocks_goes_as_with_adamw(objective: nn.Module) -> None:
