@@ -93,7 +93,7 @@ def _model(config: RunConfig, trainer: Trainer, networks: Networks) -> Finding:
         f"encoder {millions:.1f} M parameters, grid {rows} x {columns}, "
         f"{networks.flops.total / 1e9:.2f} GFLOP per picture and step"
     )
-    if encoder.width < NARROW and encoder.settings.initialisation != "fan_in":
+    if encoder.width < NARROW and encoder.settings.initialisation not in ("fan_in", "smooth"):
         advice = "encoder.initialisation=fan_in predictor.initialisation=fan_in learns far faster"
         return Finding("model", "mind", f"{words}; at a width of {encoder.width} {advice}")
     return Finding("model", "ok", words)
