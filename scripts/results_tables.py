@@ -65,6 +65,7 @@ TABLES = {
     "imagenette-cpu": CLASSES,
     "evaluation-cpu": PROTOCOLS,
     "scenes-cpu": TASKS,
+    "scenes-shortened-cpu": TASKS,
 }
 SEEING = ROOT / "results" / "see"
 
