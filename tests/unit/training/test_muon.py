@@ -80,6 +80,20 @@ def test_a_step_is_decay_and_an_orthogonal_matrix(objective: nn.Module) -> None:
     torch.testing.assert_close(block.weight.detach(), before * (1 - 0.03 * 0.1) - step)
 
 
+def test_directions_are_nesterovs(objective: nn.Module) -> None:
+    optimizer = build_optimizer(objective, SETTINGS, CPU)
+    assert isinstance(optimizer, Muon)
+    block = optimizer.param_groups[-1]["params"][0]
+    first, second = torch.randn(2, 12, 6, generator=torch.Generator().manual_seed(0))
+    momentum = torch.zeros(12, 6)
+    for gradient in (first, second):
+        momentum = 0.95 * momentum + 0.05 * gradient
+        block.grad = gradient
+        with torch.no_grad():
+            found = optimizer._directions([block])[0]
+        torch.testing.assert_close(found, 0.05 * gradient + 0.95 * momentum)
+
+
 def test_what_is_not_in_blocks_goes_as_with_adamw(objective: nn.Module) -> None:
     other = nn.ModuleDict({"network": Network()})
     other.load_state_dict(objective.state_dict())
