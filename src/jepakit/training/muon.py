@@ -44,18 +44,20 @@ class Muon(torch.optim.AdamW):
             if parameter.grad is not None:
                 by_shape.setdefault(parameter.shape, []).append(parameter)
         for shape, parameters in by_shape.items():
-            steps = orthogonal(self._directions(parameters))
+            broken: Tensor | None = getattr(self, "found_inf", None)
+            steps = orthogonal(self._directions(parameters, broken))
             rate = group["scale"] * group["lr"]
             length = 0.2 * max(shape) ** 0.5 * rate
             kept: float | Tensor = 1 - rate * group["weight_decay"]
-            broken = getattr(self, "found_inf", None)
             if broken is not None:
                 steps = torch.where(broken > 0, 0, steps)
                 kept = torch.where(broken > 0, 1, kept)
             for parameter, step in zip(parameters, steps, strict=True):
                 parameter.mul_(kept).sub_(step, alpha=length)
 
-    def _directions(self, parameters: list[Tensor]) -> Float[Tensor, "K M N"]:
+    def _directions(
+        self, parameters: list[Tensor], broken: Tensor | None = None
+    ) -> Float[Tensor, "K M N"]:
         """Nesterov's momentum of the gradients, which is kept in the state."""
         directions = []
         for parameter in parameters:
@@ -65,7 +67,7 @@ class Muon(torch.optim.AdamW):
                 state["step"] = torch.zeros(())  # AdamW expects one of every parameter
                 state["momentum"] = torch.zeros_like(parameter)
             momentum = state["momentum"]
-            if (broken := getattr(self, "found_inf", None)) is not None:
+            if broken is not None:
                 gradient = torch.where(broken > 0, momentum, gradient)  # leaves it as it is
             momentum.lerp_(gradient, 1 - _MOMENTUM)
             state["step"] += 1
