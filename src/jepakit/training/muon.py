@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from jepakit.core.devices import choose_precision
+
 # The quintic that drives singular values towards 1, tuned by Jordan et al. (2024) for few rounds.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 3
@@ -78,12 +80,13 @@ class Muon(torch.optim.AdamW):
 def orthogonal(matrices: Float[Tensor, "K M N"]) -> Float[Tensor, "K M N"]:
     """Matrices with the same singular vectors, and singular values near 1 (within about 0.3).
 
-    Newton-Schulz iterations; in bfloat16 on GPUs, where that is enough and fast.
+    Newton-Schulz iterations, in bfloat16 where the hardware multiplies it: accurate enough.
     """
     a, b, c = _QUINTIC
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     wide = (matrices.mT if is_tall else matrices).contiguous()
-    found = wide.bfloat16() if matrices.device.type == "cuda" else wide.float()
+    in_bf16 = choose_precision(matrices.device, "auto") == "bf16"
+    found = wide.bfloat16() if in_bf16 else wide.float()
     found = found / (found.norm(dim=(-2, -1), keepdim=True) + _TINY)
     for _ in range(_ROUNDS):
         squares = torch.bmm(found, found.mT)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from jepakit.training import muon
 from jepakit.training.muon import Muon, orthogonal
 from jepakit.training.optimizer import OptimizationSettings, build_optimizer
 
@@ -28,6 +29,12 @@ class Network(nn.Module):
         for block in self.blocks:
             hidden = block(hidden)
         return hidden
+
+
+@pytest.fixture(autouse=True)
+def in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every machine, so that what is compared is exact."""
+    monkeypatch.setattr(muon, "choose_precision", lambda device, wanted: "fp32")
 
 
 @pytest.fixture
@@ -56,6 +63,18 @@ def test_directions_keep_singular_vectors_and_lose_singular_values(
     large = values > 0.2 * values.amax(dim=1, keepdim=True)
     assert diagonal[large].min() > 0.6
     assert diagonal.max() < 1.25
+
+
+def test_bf16_gives_nearly_the_same_where_hardware_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    matrices = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0))
+    exact = orthogonal(matrices)
+    monkeypatch.setattr(muon, "choose_precision", lambda device, wanted: "bf16")
+    found = orthogonal(matrices)
+    assert found.dtype == torch.float32
+    error = float((found - exact).norm() / exact.norm())
+    assert 1e-4 < error < 0.02
 
 
 def test_only_matrices_of_blocks_are_orthogonal(objective: nn.Module) -> None:
