@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 # Networks this small only wait for each other on several threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # here, and in the processes that tests start
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from jepakit.core import devices
+
 torch.set_num_threads(1)
 
 # A shell ignores Ctrl-C for what runs in its background, and so would all that tests start.
@@ -19,6 +22,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 # One SLURM, one browser at a time; elsewhere a file's tests share what the file prepares.
 TOGETHER = ("tests/cluster", "tests/browser")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _same_precision_everywhere() -> Iterator[None]:
+    """`precision=auto` is fp32 in tests, also on CPUs that multiply bf16: figures are compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "cpu_multiplies_bf16", lambda: False)
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
