@@ -101,8 +101,10 @@ def in_time(config: RunConfig, overrides: Sequence[str], console: Console) -> Ru
 
     What the user said, and what a run in this folder began with, stays.
     """
-    begun, wanted = RunFolder(config.folder).config, config.optimization.epochs
     is_said = any(word.startswith("optimization.epochs=") for word in overrides)
+    if is_said and config.devices != ("auto",):
+        return config  # nothing is left to measure
+    begun, wanted = RunFolder(config.folder).config, config.optimization.epochs
     if begun.exists():
         before = check(RunConfig, read_yaml(begun))
         devices = before.devices if config.devices == ("auto",) else config.devices

@@ -45,8 +45,8 @@ class Muon(torch.optim.AdamW):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 by_shape.setdefault(parameter.shape, []).append(parameter)
+        broken: Tensor | None = getattr(self, "found_inf", None)
         for shape, parameters in by_shape.items():
-            broken: Tensor | None = getattr(self, "found_inf", None)
             steps = orthogonal(self._directions(parameters, broken))
             rate = group["scale"] * group["lr"]
             length = 0.2 * max(shape) ** 0.5 * rate

@@ -107,3 +107,12 @@ def test_devices_that_were_asked_or_begun_with_stay(
     assert demo.in_time(recipe(tmp_path / "demo"), (), quiet).devices == ("cpu", "cpu")
     told = demo.in_time(recipe(tmp_path / "demo", "devices=[cpu]"), (), quiet)
     assert told.devices == ("cpu",)
+
+
+def test_nothing_is_measured_where_everything_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(demo, "images_per_second")
+    words = ("optimization.epochs=9", "devices=[cpu]")
+    config = recipe(tmp_path / "demo", *words)
+    assert demo.in_time(config, words, Console(file=io.StringIO())) == config

@@ -31,12 +31,6 @@ class Network(nn.Module):
         return hidden
 
 
-@pytest.fixture(autouse=True)
-def in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On every machine, so that what is compared is exact."""
-    monkeypatch.setattr(muon, "choose_precision", lambda device, wanted: "fp32")
-
-
 @pytest.fixture
 def objective() -> nn.Module:
     torch.manual_seed(0)
