@@ -70,11 +70,28 @@ def test_too_many_unreadable_pictures_are_a_finding(
             path.write_bytes(b"no picture")
     small = ["encoder.width=32", "encoder.num_heads=2", "encoder.depth=1", "predictor.num_heads=1"]
     words = ["--data", "pets", *small, "data.num_workers=0", "data.normalization=imagenet"]
-    assert doctor(*words, "data.keep_decoded=false") == 1
+    few_seen = ["data.keep_decoded=false", "data.max_broken_share=0.2"]
+    assert doctor(*words, *few_seen) == 1
     told = " ".join(capfd.readouterr().out.replace("│", " ").split())
     assert "reading stop stopped reading: " in told
     assert "jepa data inspect PICTURES lists all of them" in told
     assert "listed in" not in told
+
+
+def test_a_folder_that_training_would_refuse_is_a_finding(
+    tiny: Path, jepa: Jepa, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert jepa("pretrain", tiny.name, folder=tiny.parent).wait() == 0
+    assert doctor(tiny.name, "data.num_workers=0") == 0
+    goes_on = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    assert "folder ok run: the run there goes on, with its settings" in goes_on
+    for word, why in (
+        ("optimization.lr=0.5", "holds a run with other settings (optimization.lr"),
+        ("data.source.seed=77", "holds a run with other settings (data.source.seed"),
+    ):
+        assert doctor(tiny.name, "data.num_workers=0", word) == 1
+        refused = " ".join(capfd.readouterr().out.replace("│", " ").split())
+        assert f"folder stop run {why}" in refused
 
 
 def test_a_mistake_is_one_sentence(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:

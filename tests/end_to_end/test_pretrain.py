@@ -93,7 +93,7 @@ def test_changed_pictures_are_refused_unless_that_is_wanted(jepa: Jepa, tmp_path
 
     again = jepa("pretrain", "--data", "pets", *words, folder=tmp_path)
     assert again.wait() == 2
-    assert "the pictures changed since the run began (now 12)" in again.errors
+    assert "the pictures changed since the run in" in again.errors
     assert "data.allow_changed=true" in again.errors
     wanted = jepa("pretrain", "--data", "pets", *words, "data.allow_changed=true", folder=tmp_path)
     assert wanted.wait() == 0, wanted.said
@@ -111,6 +111,27 @@ def test_pictures_that_could_not_be_read_are_told_at_the_end(jepa: Jepa, tmp_pat
     told = " ".join(command.said.replace("│", " ").split())
     assert f"1 of 24 looked at cannot be read, e.g. {damaged.name}" in told
     assert "1 of the pictures could not be read: runs/pets/broken_pictures.csv" in command.said
+
+
+def test_too_many_unreadable_pictures_stop_a_run_before_it_begins(
+    jepa: Jepa, tmp_path: Path
+) -> None:
+    pictures(tmp_path / "pets", 24)
+    damaged = sorted((tmp_path / "pets").rglob("*.png"))[:3]
+    for path in damaged:
+        path.write_bytes(b"no picture")
+    words = ["encoder.width=64", "encoder.num_heads=2", "encoder.depth=1", "predictor.num_heads=1"]
+    words += ["optimization.epochs=1", "logging.tensorboard=false"]
+    command = jepa("pretrain", "--data", "pets", *words, folder=tmp_path)
+    assert command.wait() == 3
+    assert "3 of 24 looked at cannot be read" in command.errors
+    assert "set data.max_broken_share above 0.01" in command.errors
+    for path in damaged:
+        path.unlink()
+    mended = jepa("pretrain", "--data", "pets", *words, folder=tmp_path)
+    assert mended.wait() == 0, mended.said
+    assert "own settings" not in mended.said  # nothing had begun
+    assert not (tmp_path / "runs/pets/broken_pictures.csv").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_with_code_3(jepa: Jepa, tiny: Path) -> None:

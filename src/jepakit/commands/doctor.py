@@ -12,8 +12,11 @@ from rich.console import Console
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
 from jepakit.data.broken_pictures import TooManyBroken
+from jepakit.data.sources import Source
 from jepakit.runs.assemble import assemble
 from jepakit.runs.config import RunConfig
+from jepakit.runs.continuing import check_pictures_before, check_settings
+from jepakit.runs.folder import RunFolder
 from jepakit.runs.preflight import Finding, examine, show, time_needed
 from jepakit.runs.resolve import resolve_training
 
@@ -32,13 +35,25 @@ def doctor(
     return int(any(finding.verdict == "stop" for finding in findings))
 
 
+def _folder(config: RunConfig, source: Source) -> Finding:
+    """Whether the run would begin in its folder, go on there, or be refused."""
+    if not RunFolder(config.folder).holds_checkpoints():
+        return Finding("folder", "ok", f"{config.folder}: the run begins there")
+    try:
+        check_settings(config)
+        check_pictures_before(config, source)
+    except ValueError as error:
+        return Finding("folder", "stop", str(error))
+    return Finding("folder", "ok", f"{config.folder}: the run there goes on, with its settings")
+
+
 def _findings(config: RunConfig, folder: Path, console: Console) -> list[Finding]:
     findings: list[Finding] = []
     trial = config.model_copy(update={"folder": folder})
     try:
         trainer, networks = assemble(trial, Place(), choose_device(trial.devices[0]), console)
         with closing(trainer):
-            findings += examine(config, trainer, networks)
+            findings += [_folder(config, trainer.source), *examine(config, trainer, networks)]
             if not any(finding.verdict == "stop" for finding in findings):
                 findings.append(time_needed(trainer))
     except TooManyBroken as error:

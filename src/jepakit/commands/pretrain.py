@@ -25,11 +25,12 @@ from jepakit.data.sources import Source
 from jepakit.launch.local import launch
 from jepakit.runs.assemble import assemble
 from jepakit.runs.config import FREE_TO_CONTINUE, RunConfig, differences, flat
+from jepakit.runs.continuing import check_settings, settings_before
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.preflight import preflight
 from jepakit.runs.reference_yaml import check_pictures
 from jepakit.runs.resolve import resolve_training
-from jepakit.runs.yaml_file import check, read_yaml, to_yaml
+from jepakit.runs.yaml_file import to_yaml
 from jepakit.version import code_version
 
 log = logging.getLogger(__name__)
@@ -159,21 +160,16 @@ def settle(config: RunConfig) -> None:
 
     A folder without a checkpoint holds no run yet, whatever its config says.
     """
+    check_settings(config)
     folder = RunFolder(config.folder)
-    if folder.config.exists():
-        before = _config_in(folder)
-        changed = differences(before, config, FREE_TO_CONTINUE)
-        if changed and folder.holds_checkpoints():
-            raise ValueError(
-                f"{config.folder} holds a run with other settings ({'; '.join(changed)}): choose "
-                "another folder=NEW, or restore these settings to continue it"
-            )
-        if changed:
+    if before := settings_before(folder):
+        if differences(before, config, FREE_TO_CONTINUE):
             log.warning("%s was begun with other settings; it begins anew", config.folder)
         elif free := differences(before, config, ("folder",)):
             log.info("goes on with other settings than before: %s", "; ".join(free))
-        if not folder.holds_checkpoints():
-            folder.statistics.unlink(missing_ok=True)  # measured on what may be other pictures
+    if not folder.holds_checkpoints():  # what was found on what may be other pictures
+        folder.statistics.unlink(missing_ok=True)
+        folder.broken_pictures.unlink(missing_ok=True)
     write_text(folder.config, to_yaml(config))
 
 
@@ -188,16 +184,6 @@ def device_name(config: RunConfig, place: Place) -> str:
         return "cpu" if place.world_size > 1 else name
     # A process that is shown a single GPU uses it; one that is shown all uses its own.
     return f"cuda:{place.local_rank if torch.cuda.device_count() > 1 else 0}"
-
-
-def _config_in(folder: RunFolder) -> RunConfig:
-    try:
-        return check(RunConfig, read_yaml(folder.config))
-    except ValueError as error:
-        raise ValueError(
-            f"{folder.config}, written when the run began, cannot be read ({error}): correct it, "
-            "or choose another folder=NEW"
-        ) from None
 
 
 @contextmanager

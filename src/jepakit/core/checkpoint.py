@@ -170,6 +170,15 @@ def seal(folder: Path, checksums: dict[str, str], facts: dict[str, Any]) -> None
     flush_to_disk(folder)
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a checkpoint tells beside its tensors, which are not looked at; `DamagedCheckpoint`."""
+    try:
+        written = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        return dict(written["facts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(f"checkpoint {folder} is damaged: {error}") from error
+
+
 def read_state(folder: Path, together: bool = False) -> State:
     """Read and check a checkpoint; raises `DamagedCheckpoint` naming what is wrong.
 

@@ -20,12 +20,12 @@ from jepakit.data.sources import Source
 from jepakit.objectives import IJepa
 from jepakit.runs.beginning import begin_with
 from jepakit.runs.config import RunConfig
+from jepakit.runs.continuing import check_data
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.frozen import beginning_of
 from jepakit.runs.keeping import open_source, open_stream
 from jepakit.runs.networks import Networks, build_networks, choose_device_batch
 from jepakit.runs.pictures import (
-    check_data,
     choose_num_workers,
     open_statistics,
     open_validation,
@@ -69,7 +69,7 @@ def assemble(
     check_alike({"pictures": source.fingerprint()})
     checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint)
     state = checkpoints.load_newest()
-    check_data(config, state, source)
+    check_data(config, state and state.facts, source)
     statistics = open_statistics(config, source, folder)
     normaliser = Normalizer(statistics).to(device)
 

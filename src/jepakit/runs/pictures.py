@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from jepakit.core.distributed import Place
-from jepakit.core.state import State
 from jepakit.data.loader import evaluation_loader
 from jepakit.data.normalization import Statistics, choose_statistics
 from jepakit.data.sources import Source
@@ -83,18 +82,6 @@ def _load(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     batches = list(evaluation_loader(source, size, list(indices)))
     return torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches])
-
-
-def check_data(config: RunConfig, state: State | None, source: Source) -> None:
-    """Refuse to go on with other pictures than the run began with, unless that is wanted."""
-    if state is None or config.data.allow_changed:
-        return
-    before = state.facts["data"]
-    if before != source.fingerprint():
-        raise ValueError(
-            f"the pictures changed since the run began (now {len(source)}): restore them, start in "
-            "another folder (folder=NEW), or accept it with data.allow_changed=true"
-        )
 
 
 def choose_num_workers(config: RunConfig, place: Place, device: torch.device) -> int:

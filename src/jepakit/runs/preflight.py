@@ -106,7 +106,12 @@ def _pictures(config: RunConfig, trainer: Trainer, networks: Networks) -> Findin
     broken, num_read = _unreadable(trainer.source)
     if broken:
         told = f"{words}; {len(broken)} of {num_read} looked at cannot be read, e.g. {broken[0]}"
-        return Finding("pictures", "stop" if len(broken) == num_read else "mind", told)
+        share = config.data.max_broken_share
+        if len(broken) == num_read or len(broken) > share * count:
+            advice = "repair or remove them (jepa data inspect PICTURES lists all)"
+            told += f"; {advice}, or set data.max_broken_share above {share:g}"
+            return Finding("pictures", "stop", told)
+        return Finding("pictures", "mind", told)
     objective = config.objective
     plain = isinstance(objective, IJepa.Settings) and objective.regulariser.kind == "none"
     if plain and count < FEW:

@@ -50,21 +50,20 @@ def resolve_training(
 ) -> tuple[RunConfig, Table | Text | None]:
     """As `resolve`; but nothing is chosen anew for a run that has begun: it keeps its settings."""
     resolved, reasons = resolve(config, overrides, data, devices)
-    begun = RunFolder(resolved.folder).config
-    if config is not None or not begun.exists():
+    folder = RunFolder(resolved.folder)
+    if config is not None or not (folder.config.exists() and folder.holds_checkpoints()):
         return resolved, reasons
-    content = read_yaml(begun)
+    content = read_yaml(folder.config)
     now = resolved.model_dump(mode="json")
     source, before = now["data"]["source"], content["data"]["source"]
     if source["kind"] == before["kind"] and "path" in source:
         source = {**before, "path": source["path"]}
     content["data"] |= {"source": source, "validation": now["data"]["validation"]}
     content |= {"folder": now["folder"], "devices": now["devices"]}
-    told = (
-        f"{now['folder']} holds a run that has begun: its own settings are kept. For new ones: "
-        "folder=NEW"
-    )
-    return _finish(content, overrides, devices), Text(told)
+    told = f"{now['folder']} holds a run that has begun, and it goes on with its own settings"
+    if overrides:
+        told += " and those you wrote"
+    return _finish(content, overrides, devices), Text(f"{told}. To begin anew: folder=NEW")
 
 
 def _finish(content: dict[str, Any], words: Sequence[str], devices: Sequence[str]) -> RunConfig:

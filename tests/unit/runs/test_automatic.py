@@ -200,8 +200,11 @@ def test_a_run_that_has_begun_keeps_its_settings(tmp_path: Path) -> None:
     (run / "config.yaml").write_text(to_yaml(first))
     pictures(folder, 40)  # more pictures would be given another schedule
     moved = folder.rename(tmp_path / "moved")
+    assert isinstance(resolve_training(None, words, moved, ["cpu"])[1], Table)  # nothing learned
+    (run / "checkpoints/step-00000001").mkdir(parents=True)
     again, told = resolve_training(None, [*words, "logging.every=3"], moved, ["cpu"])
-    assert str(told).startswith(f"{run} holds a run that has begun: its own settings are kept")
+    goes_on = f"{run} holds a run that has begun, and it goes on with its own settings and those"
+    assert str(told).startswith(goes_on)
     assert again.optimization == first.optimization
     assert again.seed == 5
     assert again.logging.every == 3

@@ -77,9 +77,11 @@ def test_other_settings_are_refused_once_something_was_learned(
 ) -> None:
     settle(config(tmp_path, "seed=3"))
     RunFolder(tmp_path).statistics.write_text("measured")
+    RunFolder(tmp_path).broken_pictures.write_text("name,reason\n")
     settle(config(tmp_path, "seed=4"))  # a run that never got as far as a checkpoint
     assert "begins anew" in caplog.text
     assert not RunFolder(tmp_path).statistics.exists()
+    assert not RunFolder(tmp_path).broken_pictures.exists()
     (RunFolder(tmp_path).checkpoints / "step-00000001").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"other settings \(seed: 4 -> 5\).*folder=NEW"):
         settle(config(tmp_path, "seed=5"))

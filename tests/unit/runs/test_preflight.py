@@ -104,10 +104,15 @@ def test_a_disk_that_is_too_small_stops_the_run(
     assert finding(parts, "disk").verdict == "stop"
 
 
-@pytest.mark.parametrize(("share", "verdict"), [(0.5, "mind"), (1.0, "stop")])
+@pytest.mark.parametrize(
+    ("share", "allowed", "verdict"),
+    [(0.5, 0.6, "mind"), (0.5, 0.4, "stop"), (1.0, 1.0, "stop")],
+)
 def test_pictures_that_cannot_be_read_are_told(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, share: float, verdict: str
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, share: float, allowed: float, verdict: str
 ) -> None:
+    data = parts[0].data.model_copy(update={"max_broken_share": allowed})
+    parts = (parts[0].model_copy(update={"data": data}), *parts[1:])
     source = parts[1].source
     sample = source.sample
 
