@@ -69,6 +69,8 @@ def test_every_task_has_a_score_with_an_interval(evaluated: Any, coloured: Path)
         for score in scores.values():
             assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
         assert scores["linear"]["value"] > 0.9  # colours are easy
+    page = (coloured / "out/evaluation.html").read_text()
+    assert re.search(r"Warning.*scores, in \d of them by more than the luck of 25 test", page)
 
 
 def test_doubts_about_the_pictures_are_said(evaluated: Any) -> None:
@@ -128,6 +130,24 @@ def test_scenes_are_counted_and_measured(jepa: Jepa, finished_copy: Path) -> Non
     assert set(found["scores"]["raw pixels"]) == names
     assert "; mean: of 2 questions)" in " ".join(command.said.split())
     assert "count/linear/deviation" in found["chosen"]["raw pixels"]
+
+
+def test_datasets_of_one_name_keep_their_scores(
+    jepa: Jepa, finished_copy: Path, coloured: Path
+) -> None:
+    for parent in ("one", "two"):
+        shutil.copytree(coloured / "train", finished_copy.parent / parent / "pictures")
+    shutil.rmtree(finished_copy.parent / "two/pictures/blue")
+    for parent in ("one", "two", "one"):
+        words = ("evaluate", "run", "--data", f"{parent}/pictures", "--tasks", "linear")
+        command = jepa(*words, "features.num_workers=0", folder=finished_copy.parent)
+        assert command.wait() == 0, command.said
+        assert "replace" not in command.said
+    first, second = sorted((finished_copy / "evaluations").iterdir())
+    assert second.name.startswith("pictures-")
+    told = [json.loads((folder / "scores.json").read_text()) for folder in (first, second)]
+    assert [scores["pictures"] for scores in told] == ["one/pictures", "two/pictures"]
+    assert "one/pictures" in (first / "evaluation.html").read_text()
 
 
 def test_from_python_it_is_the_same(evaluated: Any, finished: Path, coloured: Path) -> None:

@@ -68,7 +68,7 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     row = next(iter(comparison.scores))
     console.print(
         f"{row}: {100 * comparison.value(row, best):.1f} % on the mean of the tasks, "
-        f"{100 * comparison.margin(row, best):+.1f} points against the best baseline.",
+        f"{100 * comparison.margin(row, best).value:+.1f} points against the best baseline.",
         highlight=False,
     )
     console.print(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -91,23 +92,33 @@ def evaluate_named(
     for folder, step in dict.fromkeys((c.folder, c.step) for c in candidates):
         _tell_if_unfinished(folder, step, tell)
     parts = _parts(candidates[0], data, settings)
-    results = RunFolder(out or _usual_folder(names, candidates[0], data))
+    results = RunFolder(out or _usual_folder(names, candidates[0], data, parts.fingerprint()))
     results.path.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode(False):
         found = evaluate_candidates(candidates, parts, settings, results.evaluation, tell)
-    return found, results
+    which = {"pictures": _pictures(candidates[0], data), "fingerprint": parts.fingerprint()}
+    return replace(found, comparison=found.comparison.model_copy(update=which)), results
+
+
+def _pictures(first: Candidate, data: str | Path | None) -> str:
+    if data is not None or first.config is None:
+        return str(data)
+    source = first.config.data.source
+    return str(getattr(source, "path", source.kind))
 
 
 def replaced(path: Path, new: Comparison) -> str:
     """A sentence, if the scores that lie there are of pictures of another size or number."""
     if not path.is_file():
         return ""
-    before, after = Comparison.load(path).caption(), new.caption()
-    if before == after:
+    old = Comparison.load(path)
+    same = old.fingerprint in ("", new.fingerprint)
+    if same and old.caption() == new.caption():
         return ""
+    which = "" if same else f" of {old.pictures}"
     return (
-        f"{path} held other scores, which these replace ({before}): for both, do this again with "
-        "--out ANOTHER_FOLDER"
+        f"{path} held other scores, which these replace ({old.caption()}{which}): for both, do "
+        "this again with --out ANOTHER_FOLDER"
     )
 
 
@@ -123,13 +134,25 @@ def _option(name: str, value: object) -> list[str]:
     return [] if value is None else [f"--{name}", str(value)]
 
 
-def _usual_folder(names: Sequence[str], first: Candidate, data: str | Path | None) -> Path:
+def _usual_folder(
+    names: Sequence[str], first: Candidate, data: str | Path | None, pictures: str
+) -> Path:
     """A single run's own folder, or one in it per dataset; else one under `runs/evaluations`."""
     on = [] if data is None else [short_name(data)]
     if len(names) == 1 and first.folder is not None:
-        return first.folder.joinpath(*(["evaluations", *on] if on else []))
+        if not on:
+            return first.folder
+        return _of_these_pictures(first.folder.joinpath("evaluations", *on), pictures)
     name = "-".join(_plain(Path(n).name) for n in names)
-    return Path("runs/evaluations") / "-on-".join([name[:80], *on])
+    return _of_these_pictures(Path("runs/evaluations") / "-on-".join([name[:80], *on]), pictures)
+
+
+def _of_these_pictures(folder: Path, pictures: str) -> Path:
+    """The folder, or one beside it if it holds scores of others: many are called `train`."""
+    scores = RunFolder(folder).scores
+    if not scores.is_file() or Comparison.load(scores).fingerprint in ("", pictures):
+        return folder
+    return folder.with_name(f"{folder.name}-{pictures[:6]}")
 
 
 def _plain(name: str) -> str:

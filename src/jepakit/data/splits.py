@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +25,11 @@ class TrainAndTest:
     test: Source
     train_indices: Int[np.ndarray, " A"]
     test_indices: Int[np.ndarray, " B"]
+
+    def fingerprint(self) -> str:
+        """Changes with the pictures, not with which of them are chosen."""
+        both = f"{self.train.fingerprint()} {self.test.fingerprint()}"
+        return hashlib.sha256(both.encode()).hexdigest()[:12]
 
     def at_most(self, num_train: int | None, num_test: int | None, seed: int) -> TrainAndTest:
         """A random choice of so many pictures of each; None keeps all."""

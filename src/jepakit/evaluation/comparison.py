@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import hypot
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ class Comparison(BaseModel):
     scores: dict[str, dict[str, Score]]
     chosen: dict[str, dict[str, float]]  # what each row's probes chose, e.g. `linear_l2`
     sizes: dict[str, tuple[int, int]] = {}  # of the pictures that each network saw, in pixels
+    pictures: str = ""  # which they were, as somebody named them
+    fingerprint: str = ""  # of all of them
 
     @property
     def columns(self) -> list[str]:
@@ -50,17 +53,29 @@ class Comparison(BaseModel):
         return list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
 
     def value(self, row: str, column: str) -> float:
-        """One score, a share."""
-        return self.scores[row][column].value
+        """One score, a share. `ValueError` if there is none of that name."""
+        return self._score(row, column).value
 
-    def margin(self, row: str, column: str) -> float:
-        """By how much a row is above the best of the others (below: negative), a share."""
-        others = [
-            scores[column].value
-            for other, scores in self.scores.items()
-            if other != row and column in scores
-        ]
-        return self.value(row, column) - max(others)
+    def margin(self, row: str, column: str, others: Sequence[str] | None = None) -> Score:
+        """By how much a row is above the best of `others` (default: all others), a share.
+
+        Below them it is negative. Its interval takes the two scores as independent. They judge the
+        same pictures and mostly rise and fall together, so the true one is narrower.
+        """
+        rows = [other for other in self.scores if other != row] if others is None else others
+        known = [self.scores[other][column] for other in rows if column in self.scores[other]]
+        best, own = max(known, key=lambda score: score.value), self._score(row, column)
+        value = own.value - best.value
+        low = value - hypot(own.value - own.low, best.high - best.value)
+        high = value + hypot(own.high - own.value, best.value - best.low)
+        return Score(value=value, low=low, high=high)
+
+    def _score(self, row: str, column: str) -> Score:
+        if row not in self.scores:
+            raise ValueError(f"no row {row!r}: there are {', '.join(self.scores)}")
+        if column not in self.scores[row]:
+            raise ValueError(f"{row} has no score {column!r}: it has {', '.join(self.scores[row])}")
+        return self.scores[row][column]
 
     def save(self, path: Path) -> None:
         """Write `scores.json`; `Comparison.load` reads it."""

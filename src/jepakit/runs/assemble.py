@@ -69,7 +69,7 @@ def assemble(
     check_alike({"pictures": source.fingerprint()})
     checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint)
     state = checkpoints.load_newest()
-    check_data(config, state and state.facts, source)
+    check_data(config, state.facts if state else None, source)
     statistics = open_statistics(config, source, folder)
     normaliser = Normalizer(statistics).to(device)
 

@@ -96,25 +96,24 @@ def _drawn(comparison: Comparison) -> Picture:
 
 
 def _verdict(evaluated: Evaluated) -> Text:
-    """In how many scores the main row is above every baseline."""
+    """In how many scores the main row is above every baseline, beyond the luck of the pictures."""
     comparison, first = evaluated.comparison, _main_row(evaluated)
     named = {c.subject.name for c in evaluated.candidates}
     baselines = [row for row in comparison.scores if row not in named]
     margins = {
-        column: min(
-            100 * (score.value - comparison.value(row, column))
-            for row in baselines
-            if column in comparison.scores[row]
-        )
-        for column, score in comparison.scores[first].items()
+        column: comparison.margin(first, column, baselines) for column in comparison.scores[first]
     }
-    above = [column for column, margin in margins.items() if margin > 0]
-    worst = min(margins, key=lambda column: margins[column])
+    above = [column for column, margin in margins.items() if margin.value > 0]
+    clear = [column for column in above if margins[column].low > 0]
+    worst = min(margins, key=lambda column: margins[column].value)
+    smallest = margins[worst]
     words = (
-        f"{first} is above every baseline in {len(above)} of {len(margins)} scores; its smallest "
-        f"margin is {margins[worst]:+.1f} points ({_words(worst)})."
+        f"{first} is above every baseline in {len(above)} of {len(margins)} scores, in "
+        f"{len(clear)} of them by more than the luck of {comparison.num_pictures:,} test pictures; "
+        f"its smallest margin is {100 * smallest.value:+.1f} points ({_words(worst)}; interval "
+        f"{100 * smallest.low:+.1f} to {100 * smallest.high:+.1f})."
     )
-    return Text(words, tone="good" if len(above) == len(margins) else "warning")
+    return Text(words, tone="good" if len(clear) == len(margins) else "warning")
 
 
 def _main_row(evaluated: Evaluated) -> str:
@@ -242,6 +241,7 @@ def _facts(evaluated: Evaluated) -> Section:
     dataset = evaluated.dataset
     names = [question.name or "class" for question in dataset.questions]
     facts = [
+        ("pictures of", evaluated.comparison.pictures),
         ("training pictures", f"{len(dataset.train):,}"),
         ("test pictures", f"{len(dataset.test):,}"),
         ("questions", ", ".join(names)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -88,11 +89,10 @@ def _health(trained: Trained, curves: dict[str, Curve]) -> list[Section]:
         return [Text(words, heading="Is it healthy?", tone="warning")]
     sections: list[Section] = []
     found = verdicts(curves, width, trained.config.monitors.probe_test)
-    for good in (False, True):
-        words = "\n\n".join(verdict.words for verdict in found if verdict.good == good)
-        if words:
-            heading = "" if sections else "Is it healthy?"
-            sections.append(Text(words, heading=heading, tone="good" if good else "warning"))
+    for verdict in sorted(found, key=lambda verdict: verdict.good):  # warnings first
+        heading = "" if sections else "Is it healthy?"
+        tone: Literal["good", "warning"] = "good" if verdict.good else "warning"
+        sections.append(Text(verdict.words, heading=heading, tone=tone))
     return sections
 
 
@@ -113,13 +113,21 @@ def _scores(comparison: Comparison | None, columns: Sequence[str]) -> list[Secti
     )
     best = next(iter(comparison.scores))
     judged = [columns[-1], *(c for c in columns[:-1] if c.rpartition("/")[2].startswith("knn"))]
-    margins = [100 * comparison.margin(best, column) for column in judged]
+    margins = [comparison.margin(best, column) for column in judged]
     told = ", ".join(
-        f"{100 * comparison.value(best, column):.1f} % ({_short(column)}), {abs(margin):.1f} "
-        f"points {'above' if margin >= 0 else 'below'} the best baseline"
-        for column, margin in zip(judged, margins, strict=True)
+        f"{100 * comparison.value(best, column):.1f} % ({_short(column)}), {100 * abs(m.value):.1f} "
+        f"points {'above' if m.value >= 0 else 'below'} the best baseline (interval "
+        f"{100 * m.low:+.1f} to {100 * m.high:+.1f})"
+        for column, m in zip(judged, margins, strict=True)
     )
-    return [table, Text(f"{best}: {told}.", tone="good" if min(margins) > 0 else "warning")]
+    is_clear = all(m.low > 0 for m in margins)
+    unsure = "" if is_clear or any(m.high < 0 for m in margins) else f" {_luck(comparison)}"
+    return [table, Text(f"{best}: {told}.{unsure}", tone="good" if is_clear else "warning")]
+
+
+def _luck(comparison: Comparison) -> str:
+    number = comparison.num_pictures
+    return f"So close with {number:,} test pictures, it may be luck: evaluate on more pictures."
 
 
 def _short(column: str) -> str:

@@ -136,6 +136,8 @@ def test_a_report_says_how_the_run_went() -> None:
         assert heading in page
     assert "The features use about 2 of their 32 dimensions" in page
     assert "0.500 at first" in page
+    assert "it may be luck: evaluate on more pictures" in page  # the dataset is tiny
+    assert page.count('class="tone">Good.') + page.count('class="tone">Warning.') >= 4  # each
     assert "90 images/s" in page
 
 

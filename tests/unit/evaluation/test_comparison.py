@@ -62,8 +62,33 @@ def test_seeds_change_intervals_and_no_value(table: Comparison) -> None:
 
 def test_margin_is_over_the_best_of_the_others() -> None:
     table = tabulate({"a": judgement(0.6), "b": judgement(0.4), "c": judgement(0.5)})
-    assert table.margin("a", "linear") == pytest.approx(0.1)
-    assert table.margin("b", "linear") == pytest.approx(-0.2)
+    assert table.margin("a", "linear").value == pytest.approx(0.1)
+    assert table.margin("b", "linear").value == pytest.approx(-0.2)
+
+
+def test_the_interval_of_a_margin_grows_as_pictures_get_fewer() -> None:
+    def margin(num: int) -> tuple[float, float]:
+        table = tabulate({"a": judgement(0.6, num=num), "b": judgement(0.4, 1, num=num)})
+        found = table.margin("a", "linear")
+        assert found.low < found.value < found.high
+        return found.low, found.high
+
+    low, high = margin(1000)
+    assert low > 0.15
+    assert high < 0.25
+    assert margin(20)[0] < 0 < margin(20)[1]  # twelve of twenty and eight of twenty may be luck
+
+
+def test_the_others_of_a_margin_can_be_chosen() -> None:
+    table = tabulate({"a": judgement(0.6), "b": judgement(0.4), "c": judgement(0.5)})
+    assert table.margin("a", "linear", ["b"]).value == pytest.approx(0.2)
+
+
+def test_a_score_that_is_not_there_is_told_with_those_that_are(table: Comparison) -> None:
+    with pytest.raises(ValueError, match="random has no score 'knn': it has linear, knn_20"):
+        table.value("random", "knn")
+    with pytest.raises(ValueError, match="no row 'randon': there are trained, random"):
+        table.value("randon", "linear")
 
 
 def test_saved_and_loaded_it_is_the_same(table: Comparison, tmp_path: Path) -> None:
@@ -109,7 +134,7 @@ def test_a_row_may_lack_a_score() -> None:
     table = tabulate({"few": Judgement({"linear": few.marks["linear"]}, {}), "all": judgement(0.6)})
     assert table.columns == ["linear", "knn_20"]
     assert "knn_20" not in table.scores["few"]
-    assert table.margin("few", "linear") == pytest.approx(-0.1)
+    assert table.margin("few", "linear").value == pytest.approx(-0.1)
     assert "| few | 50.0 (" in table.markdown()
     assert "| – |" in table.markdown()
 
@@ -127,5 +152,5 @@ def test_compare_runs_every_evaluation_on_every_row() -> None:
     table = compare(splits, {"knn": nearest, "linear": LinearProbe()})
     assert table.columns == ["knn_10", "linear"]
     assert table.value("known", "knn_10") == table.value("known", "linear") == 1.0
-    assert table.margin("known", "linear") > 0.4
+    assert table.margin("known", "linear").low > 0.4
     assert table.num_pictures == 100

@@ -61,10 +61,10 @@ def show_anomaly(looking: Looking) -> Shown:
     )
     verdict = "; ".join(
         f"{column.replace('/', ', ')} {100 * comparison.value(model, column):.1f} % "
-        f"({100 * comparison.margin(model, column):+.1f} against the best control)"
+        f"({100 * comparison.margin(model, column).value:+.1f} against the best control)"
         for column in columns
     )
-    good = all(comparison.margin(model, column) > 0 for column in columns)
+    good = all(comparison.margin(model, column).low > 0 for column in columns)
     words = Text(f"{verdict}.", tone="good" if good else "warning")
     strips = _all_strips(looking, found)
     sections: list[Section] = [table, words, _drawn(strips)]
