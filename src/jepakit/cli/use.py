@@ -266,6 +266,9 @@ def report(
         str, typer.Argument(help="a run folder, or one of its checkpoints", callback=there)
     ],
     words: Words = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="pictures to draw; default: the run's own")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="the page; default: in the run")] = None,
     decoder: Annotated[
         str | None, typer.Option("--decoder", metavar="RUN", help="draws imagined contents too")
@@ -275,4 +278,4 @@ def report(
     """Everything about a run on one page: settings, curves and verdicts, scores, drawings."""
     from jepakit.commands.report import report as write
 
-    raise typer.Exit(write(Path(run), words or [], out, decoder, device))
+    raise typer.Exit(write(Path(run), words or [], data, out, decoder, device))

@@ -24,7 +24,7 @@ from jepakit.launch.local import num_cores
 from jepakit.runs.config import RunConfig
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
-from jepakit.runs.report import write_report
+from jepakit.runs.report import Judged, write_report
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
 
 SETTINGS = EvaluationSettings(
@@ -62,8 +62,10 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     console.print("[bold]3 of 3: the page[/]")
     looking = looking_at_run(folder, config.devices[0])
     command = " ".join(["jepa demo --folder", str(folder), *overrides])
-    note = _note(config.optimization.epochs, wanted)
-    page = write_report(looking, comparison, COLUMNS, command, tell=tell, note=note)
+    trained, notes = looking.loaded.trained, _notes(config.optimization.epochs, wanted)
+    assert trained is not None
+    judged = [Judged(comparison, COLUMNS, "scenes")]
+    page = write_report(trained, looking, judged, command, tell=tell, notes=notes)
     best = COLUMNS[-1]
     row = next(iter(comparison.scores))
     console.print(
@@ -89,13 +91,13 @@ def evaluation_words() -> list[str]:
     return [questions, f"num_train={SETTINGS.num_train}", f"num_test={SETTINGS.num_test}"]
 
 
-def _note(epochs: float, wanted: float) -> str:
+def _notes(epochs: float, wanted: float) -> list[str]:
     if epochs >= wanted:
-        return ""
-    return (
+        return []
+    return [
         f"This run was shortened to {epochs:g} of the recipe's {wanted:g} epochs, so that it ends "
         "in a few minutes on this machine. The whole recipe scores higher (results/scenes-cpu)."
-    )
+    ]
 
 
 def in_time(config: RunConfig, overrides: Sequence[str], console: Console) -> RunConfig:

@@ -12,18 +12,16 @@ import torch
 from rich.console import Console
 
 from jepakit.core.devices import choose_device
-from jepakit.data.sources import Source, open_parts, short_name
+from jepakit.data.sources import open_parts, short_name
 from jepakit.data.splits import TrainAndTest, train_and_test
 from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
 from jepakit.pretrained.names import KINDS, names_and_settings
-from jepakit.runs.automatic import MEMORY
 from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
-from jepakit.runs.keeping import open_source
-from jepakit.runs.pictures import open_validation
+from jepakit.runs.own_pictures import own_parts
 from jepakit.runs.run_state import run_state
 from jepakit.runs.subjects import Candidate, open_candidates
 from jepakit.runs.yaml_file import apply_overrides, check, read_yaml
@@ -142,7 +140,7 @@ def _usual_folder(
     if len(names) == 1 and first.folder is not None:
         if not on:
             return first.folder
-        return _of_these_pictures(first.folder.joinpath("evaluations", *on), pictures)
+        return _of_these_pictures(RunFolder(first.folder).evaluations.joinpath(*on), pictures)
     name = "-".join(_plain(Path(n).name) for n in names)
     return _of_these_pictures(Path("runs/evaluations") / "-on-".join([name[:80], *on]), pictures)
 
@@ -165,14 +163,8 @@ def _parts(first: Candidate, data: str | Path | None, settings: EvaluationSettin
         parts = open_parts(data, first.subject.backbone.num_channels)
     elif first.config is None:
         raise ValueError("name the pictures to evaluate on: --data PICTURES")
-    elif str(getattr(first.config.data.source, "path", "")) == MEMORY:
-        raise ValueError(
-            "this run's pictures were in the memory of a program: name others with --data (data=)"
-        )
     else:
-        source: Source = open_source(first.config.data.source, first.config)
-        held_out = open_validation(first.config, source)
-        parts = {"train": source, "val": held_out} if held_out else {"all": source}
+        parts = own_parts(first.config)
     return train_and_test(parts, settings.seed, settings.test_share)
 
 

@@ -22,11 +22,12 @@ from jepakit.pretrained.hub import is_hub_name, publish
 from jepakit.pretrained.onnx import OnnxEncoder, OnnxPrecision
 from jepakit.pretrained.resizing import resized
 from jepakit.pretrained.weights import Branch, Weights
-from jepakit.runs.automatic import MEMORY
 from jepakit.runs.export import FORMATS, Format, check_ending, export_weights, main_encoder
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.model_card import write_card
+from jepakit.runs.own_pictures import PicturesGone, own_pictures
 from jepakit.runs.rounding_loss import rounding_loss
+from jepakit.runs.trained import NOT_RECORDED
 from jepakit.runs.weights import load_weights
 from jepakit.runs.yaml_file import check
 
@@ -72,7 +73,7 @@ def export(name: str, to: str, out: Path, options: ExportOptions) -> int:
     loaded = load_weights(name, _CPU, options.branch, options.revision, options.partial)
     console.print(loaded.report.sentence, style="dim")
     weights = resized(loaded.weights(), options.size or loaded.size)
-    source, words = _pictures(loaded, options.data)
+    source, words = _pictures(loaded, options.data, console)
     views = comparison_pictures(weights, source, words)
     published = options.push or str(out)
 
@@ -132,14 +133,20 @@ def check_replaceable(name: str, out: Path) -> None:
         )
 
 
-def _pictures(loaded: Loaded, data: str | None) -> tuple[Source, str]:
+def _pictures(loaded: Loaded, data: str | None, console: Console) -> tuple[Source, str]:
     """Pictures to compare with: those named, else the run's own, else the built-in scenes."""
     channels = loaded.encoder.num_channels
     if data is not None:
         return build_source(guess_source(data, channels)), f"pictures of {data}"
     config = loaded.trained.config if loaded.trained else None
-    if config is not None and str(getattr(config.data.source, "path", "")) not in (MEMORY, "."):
-        return build_source(config.data.source), "the run's pictures"
+    if config is not None and str(getattr(config.data.source, "path", "")) != NOT_RECORDED:
+        try:
+            return own_pictures(config), "the run's pictures"
+        except PicturesGone as error:
+            if channels != 3:
+                raise
+            told = f"compared on built-in scenes instead: {error}"
+            console.print(told, style="dim", markup=False)
     if channels != 3:
         raise ValueError(f"name pictures of {channels} channels to compare with: --data PICTURES")
     return build_source(ProceduralScenes.Settings(num_pictures=64)), "built-in scenes"

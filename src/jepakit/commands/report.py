@@ -6,57 +6,97 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from jepakit.commands.evaluate import main_columns
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.evaluation.comparison import Comparison
-from jepakit.runs.keeping import open_source
-from jepakit.runs.report import SHOWN, write_report
+from jepakit.runs.folder import RunFolder
+from jepakit.runs.loaded import Loaded
+from jepakit.runs.own_pictures import PicturesGone
+from jepakit.runs.report import SHOWN, Judged, write_report
 from jepakit.runs.seeing.decoder import check_same_model, open_decoder
 from jepakit.runs.seeing.looking import Looking
+from jepakit.runs.seeing.pictures import pictures_to_show
 from jepakit.runs.seeing.settings import SeeingSettings, What
 from jepakit.runs.weights import load_weights
 from jepakit.runs.yaml_file import apply_overrides, check
 
 
 def report(
-    run: Path, words: Sequence[str], out: Path | None, decoder: str | None, device: str
+    run: Path,
+    words: Sequence[str],
+    data: str | None,
+    out: Path | None,
+    decoder: str | None,
+    device: str,
 ) -> int:
-    """Write the page, and say where it is."""
+    """Write the page, and say where it is. Without the run's pictures, nothing is drawn on it."""
     console = Console()
-    looking = looking_at_run(run, device, words, decoder)
-    trained = looking.loaded.trained
-    scores = trained.folder.scores if trained else run
-    comparison = Comparison.load(scores) if scores.is_file() else None
-    if comparison is None:
-        console.print(f"no scores yet: jepa evaluate {run} makes them", style="dim", markup=False)
-    columns = main_columns(comparison) if comparison else []
-    given = ["--decoder", decoder] if decoder else []
+    trained = opened(run, choose_device(device)).trained
+    assert trained is not None
+    found = evaluations(trained.folder)
+    if not found:
+        data_too = " --data PICTURES" if data else ""
+        told = f"no scores yet: jepa evaluate {run}{data_too} makes them"
+        console.print(told, style="dim", markup=False)
+    looking, notes = None, []
+    try:
+        looking = looking_at_run(run, device, words, decoder, data)
+    except PicturesGone as error:
+        notes = [f"Nothing is drawn, because {error}."]
+        console.print(*notes, markup=False, highlight=False, soft_wrap=True)
+    given = [*(["--data", data] if data else []), *(["--decoder", decoder] if decoder else [])]
     what: tuple[What, ...] = (*SHOWN, "imagine") if decoder else SHOWN
     config = str(run / "config.yaml")
     lines = [["pretrain", config, "folder=runs/again"], ["evaluate", "runs/again"]]
     lines.append(["report", "runs/again", *given, *words])
     command = "\n".join(shlex.join(["jepa", *line]) for line in lines)
     tell = lambda line: console.print(line, style="dim")  # noqa: E731
-    page = write_report(looking, comparison, columns, command, out, what, tell)
+    page = write_report(trained, looking, found, command, out, what, tell, notes)
     console.print(f"open {page.resolve()}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def looking_at_run(
-    run: Path, device: str = "auto", words: Sequence[str] = (), decoder: str | None = None
-) -> Looking:
-    """A run and its held-out pictures, or its own where there are none. Raises `ValueError`."""
-    settings = check(SeeingSettings, apply_overrides({}, words))
-    chosen = choose_device(device)
-    loaded = load_weights(str(run), chosen)
+def evaluations(folder: RunFolder) -> list[Judged]:
+    """What `jepa evaluate` found of a run: on its own pictures, then on others."""
+    places = [folder.scores, *sorted(folder.evaluations.glob(f"*/{folder.scores.name}"))]
+    found = [(path.parent.name, Comparison.load(path)) for path in places if path.is_file()]
+    return [
+        Judged(comparison, main_columns(comparison), comparison.pictures or name)
+        for name, comparison in found
+    ]
+
+
+def opened(run: Path, device: torch.device) -> Loaded:
+    """A run's newest checkpoint, or the one named. Raises `ValueError` for other models."""
+    loaded = load_weights(str(run), device)
     if loaded.trained is None:
         raise ValueError(f"{run} is no run folder: jepa visualize draws other models")
+    return loaded
+
+
+def looking_at_run(
+    run: Path,
+    device: str = "auto",
+    words: Sequence[str] = (),
+    decoder: str | None = None,
+    data: str | None = None,
+) -> Looking:
+    """A run and its held-out pictures (its own, where there are none), or those of `data`.
+
+    Raises `ValueError`, and `PicturesGone` if its pictures cannot be opened.
+    """
+    settings = check(SeeingSettings, apply_overrides({}, words))
+    chosen = choose_device(device)
+    loaded = opened(run, chosen)
+    assert loaded.trained is not None
     config = loaded.trained.config
-    source = open_source(config.data.validation or config.data.source, config)
+    source = pictures_to_show(loaded, data)
     precision = choose_precision(chosen, config.precision)
     drawing = open_decoder(decoder, chosen, precision) if decoder else None
     if drawing is not None:
         check_same_model(drawing, loaded)
-    return Looking(loaded, source, loaded.size, settings, chosen, precision, drawing)
+    origin = data or ("held out" if config.data.validation else "of the training")
+    return Looking(loaded, source, loaded.size, settings, chosen, precision, drawing, origin=origin)

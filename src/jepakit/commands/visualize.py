@@ -14,15 +14,14 @@ from jepakit.commands.counted_work import CountedSteps
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.core.files import made_in, told_if_full
 from jepakit.core.settings import Settings
-from jepakit.data.sources import Source
 from jepakit.data.sources.guess import short_name
-from jepakit.runs.given_pictures import open_given, parse_values
-from jepakit.runs.keeping import open_source
+from jepakit.runs.given_pictures import parse_values
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.model_inputs import ModelInputs
 from jepakit.runs.seeing.decoder import open_decoder
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.page import show, write_shown
+from jepakit.runs.seeing.pictures import pictures_to_show
 from jepakit.runs.seeing.settings import SeeingSettings, parse_what
 from jepakit.runs.weights import load_weights
 from jepakit.runs.yaml_file import apply_overrides, check
@@ -72,7 +71,7 @@ def open_looking(asked: Asked, settings: SeeingSettings) -> tuple[Loaded, Lookin
     device = choose_device(asked.device)
     loaded = load_weights(asked.model, device)
     size = ModelInputs(loaded).centre_view(asked.size).size
-    source = _source(asked, loaded)
+    source = pictures_to_show(loaded, asked.data, parse_values(asked.values), asked.split)
     precision = choose_precision(device, asked.precision)
     decoder = open_decoder(asked.decoder, device, precision) if asked.decoder else None
     return loaded, Looking(loaded, source, size, settings, device, precision, decoder)
@@ -83,28 +82,6 @@ def folder_for(loaded: Loaded) -> Path:
     if loaded.trained is not None:
         return loaded.trained.folder.drawings
     return Path("visualize") / short_name(loaded.name)
-
-
-def _source(asked: Asked, loaded: Loaded) -> Source:
-    channels = loaded.encoder.num_channels
-    if asked.data is None:
-        if loaded.trained is None:
-            raise ValueError(
-                f"name pictures for {loaded.name}: --data PICTURES, e.g. --data scenes"
-            )
-        config = loaded.trained.config
-        source = open_source(config.data.validation or config.data.source, config)
-    else:
-        parts = open_given(asked.data, channels, parse_values(asked.values), asked.split)
-        source = list(parts.values())[-1]  # the held-out part, where there is one
-    if not len(source):
-        raise ValueError(f"{asked.data} holds no picture: name a folder with pictures")
-    if source.num_channels != channels:
-        raise ValueError(
-            f"{loaded.name} takes pictures of {channels} channels, these have "
-            f"{source.num_channels}: name others with --data"
-        )
-    return source
 
 
 def _command(asked: Asked, words: Sequence[str]) -> str:

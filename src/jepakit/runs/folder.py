@@ -28,6 +28,7 @@ class RunFolder:
         self.page = path / "report.html"
         self.drawings = path / "visualize"
         self.evaluation = path / "evaluation"  # features, judgements: may be deleted
+        self.evaluations = path / "evaluations"  # a folder like this one for other pictures
         self.evaluation_page = path / "evaluation.html"
         self.jobs = path / "jobs"  # logs of a cluster's jobs
         self.holder = path / ".holder"  # the process that writes here

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -37,34 +38,40 @@ from jepakit.visualization.curves import Curve
 SHOWN: tuple[What, ...] = ("masks", "maps", "energy", "retrieval")
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What an evaluation found, which of its columns are worth a place, and on which pictures."""
+
+    comparison: Comparison
+    columns: Sequence[str]
+    pictures: str
+
+
 def write_report(
-    looking: Looking,
-    comparison: Comparison | None,
-    columns: Sequence[str],
+    trained: Trained,
+    looking: Looking | None,
+    evaluations: Sequence[Judged],
     command: str,
     page: Path | None = None,
     what: Sequence[What] = SHOWN,
     tell: Callable[[str], None] = lambda line: None,
-    note: str = "",
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write the page of a run, `report.html` in its folder or elsewhere; returns where it is.
 
-    `command` are the lines that make it again. `note` stands beside the scores: what has to be
-    known to judge them. What cannot be drawn is said on the page. Raises `ValueError` if the model
-    is no run.
+    Without `looking` nothing is drawn. `command` are the lines that make it again. `notes` stand
+    beside the scores: what has to be known to judge them. What cannot be drawn is said on the page.
     """
-    trained = looking.loaded.trained
-    if trained is None:
-        raise ValueError(f"{looking.loaded.name} is no run folder: give one that has a config.yaml")
     config, folder = trained.config, trained.folder
     curves = read_metrics(folder.metrics) if folder.metrics.exists() else {}
-    sections = _scores(comparison, columns)
-    sections += [Text(note, tone="warning")] if note else []
+    sections: list[Section] = []
+    for judged in evaluations:
+        sections += _scores(judged, told_apart=len(evaluations) > 1)
+    sections += [Text(note, tone="warning") for note in notes]
     sections += _health(trained, curves)
-    sections += [_facts(looking, trained, curves), _maps(looking, trained)]
-    shown, missing = show(looking, what, tell)
-    sections += [Text(f"Not drawn. {reason}.", tone="warning") for reason in missing]
-    sections += [section for part in shown.values() for section in part.sections]
+    sections.append(_facts(looking, trained, curves))
+    if looking is not None:
+        sections += _drawn(looking, trained, what, tell)
     if curves:
         sections.append(_curves(curves))
     sections.append(Code(command, heading="How to do this again"))
@@ -79,6 +86,16 @@ def write_report(
         footer=f"written by jepakit {__version__}",
     )
     return path
+
+
+def _drawn(
+    looking: Looking, trained: Trained, what: Sequence[What], tell: Callable[[str], None]
+) -> list[Section]:
+    shown, missing = show(looking, what, tell)
+    sections: list[Section] = [_maps(looking, trained)]
+    sections += [Text(f"Not drawn. {reason}.", tone="warning") for reason in missing]
+    sections += [section for part in shown.values() for section in part.sections]
+    return sections
 
 
 def _health(trained: Trained, curves: dict[str, Curve]) -> list[Section]:
@@ -96,9 +113,8 @@ def _health(trained: Trained, curves: dict[str, Curve]) -> list[Section]:
     return sections
 
 
-def _scores(comparison: Comparison | None, columns: Sequence[str]) -> list[Section]:
-    if comparison is None:
-        return []
+def _scores(judged: Judged, told_apart: bool) -> list[Section]:
+    comparison, columns = judged.comparison, judged.columns
     rows: tuple[tuple[str | float, ...], ...] = tuple(
         (row, *(100 * comparison.value(row, column) for column in columns))
         for row in comparison.scores
@@ -108,17 +124,17 @@ def _scores(comparison: Comparison | None, columns: Sequence[str]) -> list[Secti
         header,
         rows,
         caption=f"{comparison.caption()}; linear probes and k-NN",
-        heading="What the features know",
+        heading="What the features know" + (f": {judged.pictures}" if told_apart else ""),
         best="highest",
     )
     best = next(iter(comparison.scores))
-    judged = [columns[-1], *(c for c in columns[:-1] if c.rpartition("/")[2].startswith("knn"))]
-    margins = [comparison.margin(best, column) for column in judged]
+    main = [columns[-1], *(c for c in columns[:-1] if c.rpartition("/")[2].startswith("knn"))]
+    margins = [comparison.margin(best, column) for column in main]
     told = ", ".join(
-        f"{100 * comparison.value(best, column):.1f} % ({_short(column)}), {100 * abs(m.value):.1f} "
-        f"points {'above' if m.value >= 0 else 'below'} the best baseline (interval "
-        f"{100 * m.low:+.1f} to {100 * m.high:+.1f})"
-        for column, m in zip(judged, margins, strict=True)
+        f"{100 * comparison.value(best, column):.1f} % ({_short(column)}), "
+        f"{100 * abs(m.value):.1f} points {'above' if m.value >= 0 else 'below'} the best baseline "
+        f"(interval {100 * m.low:+.1f} to {100 * m.high:+.1f})"
+        for column, m in zip(main, margins, strict=True)
     )
     is_clear = all(m.low > 0 for m in margins)
     unsure = "" if is_clear or any(m.high < 0 for m in margins) else f" {_luck(comparison)}"
@@ -163,18 +179,19 @@ def _curves(curves: dict[str, Curve]) -> Section:
     return Gallery(pictures, heading="How the training went")
 
 
-def _facts(looking: Looking, trained: Trained, curves: dict[str, Curve]) -> Section:
+def _facts(looking: Looking | None, trained: Trained, curves: dict[str, Curve]) -> Section:
     config: RunConfig = trained.config
     encoder = trained.objective.kept_encoder()
     size = encoder.settings.resolved()
     millions = sum(p.numel() for p in encoder.parameters()) / 1e6
-    (height, width), seen = config.data.view.size, looking.size
+    (height, width) = config.data.view.size
     views = f"{height} x {width} pixels"
-    if seen != (height, width):
-        views += f"; on this page {seen[0]} x {seen[1]}"
-    origin = "held out" if config.data.validation else "of the training"
-    facts = [
-        ("pictures on this page from", f"{len(looking.source):,} {origin}"),
+    facts = []
+    if looking is not None:
+        if looking.size != (height, width):
+            views += f"; on this page {looking.size[0]} x {looking.size[1]}"
+        facts.append(("pictures on this page from", f"{len(looking.source):,} {looking.origin}"))
+    facts += [
         ("views", views),
         (
             "encoder",

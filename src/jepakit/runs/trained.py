@@ -19,6 +19,7 @@ from jepakit.runs.reference_yaml import from_reference, is_reference
 from jepakit.runs.yaml_file import check, read_yaml
 
 REFERENCE_PARAMS = "params-ijepa.yaml"
+NOT_RECORDED = "."  # where the pictures of a released checkpoint were
 
 
 @dataclass(frozen=True)
@@ -100,5 +101,5 @@ def _config_of(params: Path) -> RunConfig:
         return check(RunConfig, content)
     for section, key in (("data", "root_path"), ("data", "image_folder"), ("logging", "folder")):
         if isinstance(content.get(section), dict):
-            content[section][key] = "."
+            content[section][key] = NOT_RECORDED
     return from_reference(content, num_devices=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -142,6 +143,47 @@ def test_a_report_says_how_the_run_went() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("memory", "were in the memory of a program: name others with --data"),
+        ("no/pictures", "no/pictures is looked for in"),
+    ],
+)
+def test_a_report_of_a_run_whose_pictures_are_gone(
+    path: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _look_at({"kind": "folder", "path": path})
+    page = Path("runs/my-run/report.html")
+    assert run(f"report runs/my-run --device cpu {FEW}") == 0
+    said = capsys.readouterr().out
+    assert "Nothing is drawn, because the run" in said
+    for where in (said, page.read_text()):
+        assert told in " ".join(where.split())
+    assert "Trained beside random" not in page.read_text()
+    assert run(f"report runs/my-run --device cpu {FEW} --data pictures/classes") == 0
+    assert "Trained beside random" in page.read_text()
+    assert "12 pictures/classes" in page.read_text()
+    assert run("visualize runs/my-run --what masks") == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert run("export runs/my-run out --to huggingface") == 0
+    assert "compared on built-in scenes instead: the run" in capsys.readouterr().out
+
+
+def test_a_report_holds_the_scores_on_other_pictures() -> None:
+    _look_at_scenes()
+    words = "--data pictures/classes --tasks linear num_test=10"
+    assert run(f"evaluate runs/my-run {words}") == 0
+    assert run(f"report runs/my-run --device cpu {FEW}") == 0
+    page = Path("runs/my-run/report.html").read_text()
+    assert "What the features know" in page
+    assert run("evaluate runs/my-run --tasks counting num_train=40 num_test=20") == 0
+    assert run(f"report runs/my-run --device cpu {FEW}") == 0
+    page = Path("runs/my-run/report.html").read_text()
+    assert "What the features know: scenes" in page
+    assert "What the features know: pictures/classes" in page
+
+
+@pytest.mark.parametrize(
     ("metrics", "told"),
     [
         (None, "This run has no metrics.csv"),
@@ -161,10 +203,14 @@ def test_a_report_says_what_was_not_measured(metrics: str | None, told: str) -> 
 
 
 def _look_at_scenes() -> None:
+    _look_at({"kind": "scenes", "num_pictures": 40, "size": 32})
+
+
+def _look_at(source: dict[str, Any]) -> None:
     from jepakit.runs.yaml_file import as_yaml, read_yaml
 
     config = read_yaml(Path("runs/my-run/config.yaml"))
-    config["data"]["source"] = {"kind": "scenes", "num_pictures": 40, "size": 32}
+    config["data"]["source"] = source
     Path("runs/my-run/config.yaml").write_text(as_yaml(config))
 
 

@@ -72,6 +72,7 @@ class Looking:
     precision: Precision
     decoder: Decoder | None = None  # for imagined contents
     counting: Counting = uncounted
+    origin: str = ""  # which pictures these are, in words
 
     @property
     def places(self) -> list[int]:
