@@ -23,7 +23,7 @@ from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.model import Model, open_model
 from jepakit.runs.prediction import Prediction
 from jepakit.runs.weights import Branch
-from jepakit.runs.yaml_file import check, merged
+from jepakit.runs.yaml_file import check, merged, nested
 
 __all__ = ["Model", "Prediction", "evaluate", "load", "pretrain"]
 
@@ -38,12 +38,14 @@ def pretrain(
     """Train as `jepa pretrain --data` does, in this process; the same call continues the run.
 
     `pictures` is what `--data` takes, or an array of B H W, B H W C or B C H W; its `labels` only
-    judge the online probe. `settings` are those of the command (`optimization={"epochs": 50}`),
-    and the others are chosen for these pictures and the device. Returns the run's folder, which
-    `evaluate` takes. Raises `ValueError`, and `RunFailed` if the run stopped.
+    judge the online probe. `settings` are those of the command (`optimization={"epochs": 50}`,
+    or `**{"optimization.epochs": 50}`), and the others are chosen for these pictures and the
+    device. Returns the run's folder, which `evaluate` takes. Raises `ValueError`, and `RunFailed`
+    if the run stopped.
 
     >>> pretrain(np.load("crops.npy"), optimization={"epochs": 50})  # doctest: +SKIP
     """
+    settings = nested(settings)
     given = pictures
     if not isinstance(given, str | Path | Source):
         if not hasattr(given, "ndim"):
@@ -105,6 +107,6 @@ def evaluate(
     1.0
     """
     names = [str(name) for name in ([what] if isinstance(what, str | Path) else what)]
-    chosen = check(EvaluationSettings, {"tasks": list(tasks), **settings})
+    chosen = check(EvaluationSettings, {"tasks": list(tasks), **nested(settings)})
     folder = None if out is None else Path(out)
     return evaluate_named(names, data, chosen, folder, tell)[0].comparison

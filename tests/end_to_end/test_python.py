@@ -68,6 +68,14 @@ def test_a_finished_run_of_other_pictures_is_not_mixed_up(tmp_path: Path) -> Non
         )
 
 
+def test_settings_may_be_named_in_full(tmp_path: Path) -> None:
+    lengths = {"optimization.epochs": 1, "optimization.warmup_epochs": 0.2, "batch.size": 4}
+    folder = jepakit.pretrain(
+        shades()[0], device="cpu", folder=str(tmp_path / "run"), **{**TINY, **lengths}
+    )
+    assert list((folder / "checkpoints").glob("step-*10"))  # forty pictures, four at once
+
+
 def test_mistakes_are_one_sentence() -> None:
     with pytest.raises(ValueError, match="optimisation"):
         jepakit.pretrain(shades()[0], optimisation={"epochs": 1})

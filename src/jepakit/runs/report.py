@@ -105,7 +105,7 @@ def _health(trained: Trained, curves: dict[str, Curve]) -> list[Section]:
         words = "This run has no metrics.csv, so nothing can be said about its health."
         return [Text(words, heading="Is it healthy?", tone="warning")]
     sections: list[Section] = []
-    found = verdicts(curves, width, trained.config.monitors.probe_test)
+    found = verdicts(curves, width, trained.config.monitors.probe_test, trained.step)
     for verdict in sorted(found, key=lambda verdict: verdict.good):  # warnings first
         heading = "" if sections else "Is it healthy?"
         tone: Literal["good", "warning"] = "good" if verdict.good else "warning"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jepakit.training.monitors.advice import TOO_FEW_STEPS
 from jepakit.training.monitors.online_probe import has_fallen
 from jepakit.visualization.curves import Curve
 
@@ -19,14 +20,18 @@ class Verdict:
     words: str
 
 
-def verdicts(curves: Mapping[str, Curve], width: int | None, num_probed: int) -> list[Verdict]:
+def verdicts(
+    curves: Mapping[str, Curve], width: int | None, num_probed: int, step: int | None = None
+) -> list[Verdict]:
     """A verdict for each thing that was watched, by the thresholds of the monitors' warnings.
 
     `width` is that of the encoder, None if it does not learn; `num_probed` the number of pictures
-    of the online probe's score. A run without monitors has fewer verdicts.
+    of the online probe's score; `step` how far it is, where known. A run without monitors has fewer
+    verdicts.
     """
     last = {name: float(curve.values[-1]) for name, curve in curves.items() if len(curve.values)}
     found = [
+        _too_early(step),
         _loss(curves),
         _rank(last, width) if width is not None else None,
         _cosine(last),
@@ -36,6 +41,13 @@ def verdicts(curves: Mapping[str, Curve], width: int | None, num_probed: int) ->
         _waiting(last),
     ]
     return [verdict for verdict in found if verdict is not None]
+
+
+def _too_early(step: int | None) -> Verdict | None:
+    if step is None or step >= TOO_FEW_STEPS:
+        return None
+    words = f"It has trained for {step} steps only: too few to tell a collapse from a beginning."
+    return Verdict(False, words)
 
 
 def _loss(curves: Mapping[str, Curve]) -> Verdict | None:
@@ -103,10 +115,11 @@ def _probe(curves: Mapping[str, Curve], num_probed: int) -> Verdict | None:
     if len(values) < 2:
         words = f"On a few labelled pictures the {kind} had {end:.0%} when it was asked, once: "
         return Verdict(False, f"{words}whether training helped is not known.")
-    words = f"On a few labelled pictures the {kind} went from {first:.0%} to {end:.0%}"
+    words = f"Of a few labelled pictures the {kind} knew the class of {first:.0%} at first, "
+    words += f"of {end:.0%} at the end"
     if has_fallen(best, end, num_probed):
         return Verdict(False, f"{words}, but had been {best:.0%}: an earlier checkpoint is better.")
-    return Verdict(True, f"{words} while it trained.")
+    return Verdict(True, f"{words}.")
 
 
 def _masks(last: Mapping[str, float]) -> Verdict | None:

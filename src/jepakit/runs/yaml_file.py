@@ -137,6 +137,16 @@ def merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return result
 
 
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their full names, `{"batch.size": 8}`, as mappings within mappings."""
+    result: dict[str, Any] = {}
+    for name, value in settings.items():
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        result = merged(result, value)
+    return result
+
+
 def _copy(content: Any) -> Any:
     return {k: _copy(v) for k, v in content.items()} if isinstance(content, dict) else content
 

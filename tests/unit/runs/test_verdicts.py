@@ -54,6 +54,12 @@ def test_what_is_wrong_is_said(name: str, values: list[float], told: str) -> Non
     assert told in bad[0]
 
 
+def test_a_few_steps_tell_nothing() -> None:
+    (bad,) = [v.words for v in verdicts(curves(), 192, 512, step=18) if not v.good]
+    assert bad.startswith("It has trained for 18 steps only")
+    assert all(verdict.good for verdict in verdicts(curves(), 192, 512, step=100))
+
+
 def test_a_fall_that_may_be_luck_is_not_blamed() -> None:
     few = verdicts(curves(probe__linear=[0.2, 0.6, 0.5]), 192, 64)  # 4 deviations are 24 points
     assert all(verdict.good for verdict in few)

@@ -211,6 +211,16 @@ def test_position_numbers_of_a_predictor_that_sees_everything():
     assert monitor.warnings(numbers) == []
 
 
+def test_a_handful_of_steps_is_no_collapse():
+    monitors = (
+        Collapse(Collapse.Settings(), FeatureCache(probe())),
+        PositionCollapse(PositionCollapse.Settings(), probe(), multiblock()),
+    )
+    for monitor in monitors:
+        assert sentences(monitor, snapshot(blind(objective()), step=99)) == []
+        assert sentences(monitor, snapshot(blind(objective()), step=100)) != []
+
+
 def test_probe_reads_labels_and_warns_when_it_forgets_them():
     monitor = OnlineProbe(OnlineProbe.Settings(), FeatureCache(probe(200), chunk=64))
     with torch.no_grad():
@@ -328,11 +338,15 @@ def test_waiting_for_pictures_names_the_setting(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monitor = Throughput(Throughput.Settings(), num_workers=2)
     slow = snapshot(objective(), data_wait=0.31)
-    assert sentences(monitor, slow) == []  # workers start
+    assert [sentences(monitor, slow) for _ in range(3)] == [[], [], []]  # the first: workers start
     (sentence,) = sentences(monitor, slow)
     assert sentence == "31 % of the time goes by waiting for pictures: set data.num_workers=4."
     monitor.num_workers = 8
-    assert "jepa pack" in sentences(monitor, slow)[0]
+    assert sentences(monitor, slow) == []  # as before
+    stuck = snapshot(objective(), data_wait=0.9)
+    said = [sentence for _ in range(5) for sentence in sentences(monitor, stuck)]
+    assert len(said) == 2  # at half again as much, twice
+    assert "jepa pack" in said[0]
 
 
 def test_quick_pictures_are_not_spoken_of():

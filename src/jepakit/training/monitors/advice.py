@@ -5,6 +5,8 @@ from __future__ import annotations
 from jepakit.objectives.ijepa import IJepa
 from jepakit.objectives.objective import Objective
 
+TOO_FEW_STEPS = 100  # to tell a collapse from a beginning
+
 
 def against_collapse(objective: Objective) -> str:
     """A sentence that proposes only what the objective does not do already."""

@@ -13,7 +13,7 @@ from jepakit.core import settings as core
 from jepakit.core.randomness import BatchRandom
 from jepakit.masking.masking import Masking
 from jepakit.objectives.ijepa import IJepa
-from jepakit.training.monitors.advice import against_collapse
+from jepakit.training.monitors.advice import TOO_FEW_STEPS, against_collapse
 from jepakit.training.monitors.features import FeatureCache
 from jepakit.training.monitors.monitor import Monitor, Snapshot
 from jepakit.training.monitors.spectrum import (
@@ -40,7 +40,10 @@ class Collapse(Monitor):
         lidar_pictures: int = Field(128, ge=2, description="LiDAR cannot exceed this minus one")
         lidar_views: int = Field(4, ge=2, description="masked views of each of those pictures")
         patience: float = Field(
-            0.1, ge=0, le=1, description="share of the schedule without warnings"
+            0.1,
+            ge=0,
+            le=1,
+            description="share of the schedule without warnings (and never before step 100)",
         )
 
     def __init__(
@@ -69,7 +72,8 @@ class Collapse(Monitor):
             numbers["collapse/lidar"] = lidar(views).item()
         self._highest_possible = min(features.shape)
         self._advice = against_collapse(snapshot.objective)
-        self._patient = snapshot.progress < self.settings.patience
+        too_early = snapshot.step < TOO_FEW_STEPS
+        self._patient = too_early or snapshot.progress < self.settings.patience
         if not self._patient:
             self._best_rank = max(self._best_rank, numbers["collapse/rankme"])
         return numbers

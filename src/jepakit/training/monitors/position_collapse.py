@@ -12,7 +12,7 @@ from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch
 from jepakit.masking.masking import Masking
 from jepakit.objectives.ijepa import IJepa
-from jepakit.training.monitors.advice import against_collapse
+from jepakit.training.monitors.advice import TOO_FEW_STEPS, against_collapse
 from jepakit.training.monitors.monitor import Monitor, ProbePictures, Snapshot
 from jepakit.training.monitors.spectrum import position_share, target_cosines
 
@@ -31,7 +31,10 @@ class PositionCollapse(Monitor):
         every: int = Field(250, ge=0, description="steps between two looks; 0 = off")
         num_pictures: int = Field(64, ge=2, description="pictures looked at, encoded at once")
         patience: float = Field(
-            0.1, ge=0, le=1, description="share of the schedule without warnings"
+            0.1,
+            ge=0,
+            le=1,
+            description="share of the schedule without warnings (and never before step 100)",
         )
 
     def __init__(self, settings: Settings, probe: ProbePictures, masking: Masking) -> None:
@@ -52,7 +55,8 @@ class PositionCollapse(Monitor):
             predictions = objective.predict(batch).float()
         own, other = target_cosines(predictions.cpu(), targets.cpu(), batch.masks.targets.cpu())
         self._advice = against_collapse(objective)
-        self._patient = snapshot.progress < self.settings.patience
+        too_early = snapshot.step < TOO_FEW_STEPS
+        self._patient = too_early or snapshot.progress < self.settings.patience
         return {
             "position/share": position_share(targets.cpu()).item(),
             "position/own_cosine": own.item(),

@@ -14,6 +14,8 @@ from jepakit.training.monitors.monitor import Monitor, Snapshot
 
 # How many looks a mean is over, so that a single hiccup of the disk is no news.
 _MEMORY = 5
+_ENOUGH = 3  # looks, before anything is said
+_WORSE = 1.5  # times what was said before is worth saying again
 
 
 class Throughput(Monitor):
@@ -45,6 +47,7 @@ class Throughput(Monitor):
         self.peak = peak
         self.num_workers = num_workers
         self._waits: list[float] | None = None
+        self._told = 0.0  # the share last spoken of
 
     def observe(self, snapshot: Snapshot) -> dict[str, float]:
         """`throughput/peak_share` where known, and `throughput/mean_data_wait`.
@@ -62,10 +65,13 @@ class Throughput(Monitor):
         return numbers
 
     def warnings(self, numbers: Mapping[str, float]) -> list[str]:
-        """Speaks when pictures come too late."""
+        """Speaks when pictures come too late, and again when it has become clearly worse."""
         wait = numbers.get("throughput/mean_data_wait", 0.0)
-        if wait <= self.settings.most_wait:
+        if len(self._waits or ()) < _ENOUGH or wait <= self.settings.most_wait:
             return []
+        if wait < _WORSE * self._told:
+            return []
+        self._told = wait
         more = min(max(2, 2 * self.num_workers), os.cpu_count() or 1)
         advice = (
             f"set data.num_workers={more}"
