@@ -78,7 +78,7 @@ def test_a_running_job_is_looked_at_followed_and_stopped(
     assert done.code == 0
     assert f"{run}: stopped at step" in done.out
     said, _ = follower.communicate(timeout=120)
-    assert "Stopped and saved; the same command continues" in said
+    assert "and saved; the same command continues" in said
     assert cluster.job(number)["JobState"] == "COMPLETED"
     (newest,) = {path.name for path in run.glob("checkpoints/*")} & {
         f"step-{run_state(run).step:08d}"

@@ -120,6 +120,21 @@ def test_signals_save_and_the_same_command_continues(
     assert_same_ending(run, finished)
 
 
+def test_in_bf16_it_also_ends_the_same(jepa: Jepa, tiny: Path) -> None:
+    words = ["pretrain", tiny.name, "precision=bf16", "optimization.method=muon"]
+    whole = jepa(*words, "folder=whole", folder=tiny.parent)
+    assert whole.wait() == 0, whole.said
+    command = jepa(*words, folder=tiny.parent)
+    while last_step(tiny.parent / "run") < 8:
+        assert command.is_running(), command.said
+        time.sleep(0.002)
+    command.send(signal.SIGTERM)
+    assert command.wait() == 128 + signal.SIGTERM, command.said
+    assert f"Stopped at step {last_step(tiny.parent / 'run')} of 40 and saved" in command.said
+    assert jepa(*words, folder=tiny.parent).wait() == 0
+    assert_same_ending(tiny.parent / "run", tiny.parent / "whole")
+
+
 def minds_signals(pid: int) -> bool:
     """Whether the training has begun, seen from outside: it catches SIGTERM."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -18,6 +18,7 @@ from jepakit.cli.words import (
     ModelName,
     Partial,
     Precision,
+    SeeingWords,
     SeenSize,
     Split,
     Values,
@@ -42,8 +43,8 @@ def evaluate(
         str | None,
         typer.Option(
             "--tasks",
-            help="knn,linear,linear_sweep,low_shot,low_shot_fine_tune,attentive,fine_tune,"
-            "counting,distance",
+            help="knn, linear, linear_sweep, low_shot, low_shot_fine_tune, attentive, fine_tune, "
+            "counting, distance; with commas, no spaces",
         ),
     ] = None,
     config: Annotated[
@@ -265,7 +266,7 @@ def report(
     run: Annotated[
         str, typer.Argument(help="a run folder, or one of its checkpoints", callback=there)
     ],
-    words: Words = None,
+    words: SeeingWords = None,
     data: Annotated[
         str | None, typer.Option("--data", help="pictures to draw; default: the run's own")
     ] = None,

@@ -14,6 +14,10 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(help="settings, e.g. optimization.epochs=50", metavar="[A.B=VALUE]..."),
 ]
+SeeingWords = Annotated[
+    list[str] | None,
+    typer.Argument(help="of drawings, e.g. num_pictures=6", metavar="[A.B=VALUE]..."),
+]
 Data = Annotated[
     str | None,
     typer.Option(

@@ -61,7 +61,7 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     console.print(comparison.table(COLUMNS))
     console.print("[bold]3 of 3: the page[/]")
     looking = looking_at_run(folder, config.devices[0])
-    command = " ".join(["jepa demo --folder", str(folder), *overrides])
+    command = again(config, overrides)
     trained, notes = looking.loaded.trained, _notes(config.optimization.epochs, wanted)
     assert trained is not None
     judged = [Judged(comparison, COLUMNS, "scenes")]
@@ -83,6 +83,15 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
         soft_wrap=True,
     )
     return 0
+
+
+def again(config: RunConfig, overrides: Sequence[str]) -> str:
+    """The command that repeats this demo, whatever the machine's speed is then."""
+    words = [f"optimization.epochs={config.optimization.epochs:g}"]
+    words.append(f"devices=[{','.join(config.devices)}]")
+    said = {word.partition("=")[0] for word in overrides}
+    words = [*overrides, *(word for word in words if word.partition("=")[0] not in said)]
+    return shlex.join(["jepa", "demo", "--folder", f"{config.folder}-again", *words])
 
 
 def evaluation_words() -> list[str]:

@@ -53,6 +53,9 @@ def pretrain(
         sys.stdout.write(to_yaml(resolved))
         return 0
     check_pictures(resolved)
+    if config is None and data is None and place.is_first:
+        unasked = "No pictures are named, so it learns from built-in scenes; yours: --data FOLDER"
+        console.print(unasked, markup=False, highlight=False, soft_wrap=True)
     code = launch_or_train(resolved, place, console)
     if code == 0 and place.world_size == 1:  # where somebody typed the command
         name = resolved.folder
@@ -142,13 +145,15 @@ def _run(
             log.info("continuing at step %d of %d", trainer.step, total)
         finished = trainer.run()
     if place.is_first:
-        _tell_the_end(finished, len(trainer.stream.broken), config, console)
+        at = None if finished else f"step {trainer.step} of {total}"
+        _tell_the_end(at, len(trainer.stream.broken), config, console)
     return 0 if finished else trainer.interruption.exit_code
 
 
-def _tell_the_end(finished: bool, num_broken: int, config: RunConfig, console: Console) -> None:
+def _tell_the_end(at: str | None, num_broken: int, config: RunConfig, console: Console) -> None:
+    """`at` is where it stopped; None if it is through."""
     folder = RunFolder(config.folder)
-    told = "Finished" if finished else "Stopped and saved; the same command continues"
+    told = f"Stopped at {at} and saved; the same command continues" if at else "Finished"
     lines = [f"{told}: {folder.path}"]
     if num_broken:
         lines.append(f"{num_broken} of the pictures could not be read: {folder.broken_pictures}")

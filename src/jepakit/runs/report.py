@@ -82,7 +82,7 @@ def write_report(
         title=f"jepakit: {folder.path.resolve().name}",
         sections=sections,
         lead="An encoder that learned from pictures alone, by predicting the representations of "
-        "hidden blocks from the visible rest.",
+        "hidden parts from the visible rest.",
         footer=f"written by jepakit {__version__}",
     )
     return path
@@ -184,19 +184,22 @@ def _facts(looking: Looking | None, trained: Trained, curves: dict[str, Curve]) 
     encoder = trained.objective.kept_encoder()
     size = encoder.settings.resolved()
     millions = sum(p.numel() for p in encoder.parameters()) / 1e6
-    (height, width) = config.data.view.size
-    views = f"{height} x {width} pixels"
+    (height, width), (rows, columns) = config.data.view.size, config.grid
+    views = f"{height} x {width} pixels, {rows} x {columns} patches"
     facts = []
     if looking is not None:
         if looking.size != (height, width):
-            views += f"; on this page {looking.size[0]} x {looking.size[1]}"
+            views += (
+                f"; on this page {looking.size[0]} x {looking.size[1]} pixels, {looking.grid[0]} x "
+                f"{looking.grid[1]} patches"
+            )
         facts.append(("pictures on this page from", f"{len(looking.source):,} {looking.origin}"))
     facts += [
         ("views", views),
         (
             "encoder",
             f"width {size.width}, depth {size.depth}, {size.num_heads} heads, "
-            f"{millions:.1f} M parameters, grid {config.grid[0]} x {config.grid[1]}",
+            f"{millions:.1f} M parameters",
         ),
         ("steps", f"{trained.step or 0:,} of {config.batch.size} pictures"),
         ("epochs of the run", f"{config.optimization.epochs:g}"),

@@ -52,8 +52,17 @@ def test_a_slow_one_as_much_as_fits_and_says_so(
 
 
 def test_the_page_says_that_the_run_was_shortened() -> None:
-    assert demo._note(6.0, 6.0) == ""
-    assert "shortened to 2.7 of the recipe's 6 epochs" in demo._note(2.7, 6.0)
+    assert demo._notes(6.0, 6.0) == []
+    assert "shortened to 2.7 of the recipe's 6 epochs" in demo._notes(2.7, 6.0)[0]
+
+
+def test_the_page_tells_how_to_repeat_it_on_any_machine(tmp_path: Path) -> None:
+    config = recipe(tmp_path / "demo", "optimization.epochs=2.5", "devices=[cpu, cpu]")
+    folder = tmp_path / "demo-again"
+    told = f"jepa demo --folder {folder} seed=3 optimization.epochs=2.5 'devices=[cpu,cpu]'"
+    assert demo.again(config, ["seed=3"]) == told
+    given = ["optimization.epochs=2.5", "devices=[cpu,cpu]"]
+    assert demo.again(config, given) == told.replace(" seed=3", "")
 
 
 def test_what_was_asked_or_begun_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,8 @@ def show_masks(looking: Looking) -> Shown:
             for n, strip in enumerate(strips, 1)
         ),
         heading="Context and targets",
-        caption=f"Masks of the kind {kind}. The context encoder sees what is not hatched; the "
-        "predictor is asked for the representations inside the outlined blocks.",
+        caption=f"Masks of the kind {kind} on {_patches(looking)}. The context encoder sees what "
+        "is not hatched; the predictor is asked for the representations of what is outlined.",
         narrowest=460,
     )
     coverage = measure_coverage(looking.masking, _NUM_DRAWN, looking.settings.seed, _BATCH)
@@ -49,6 +49,15 @@ def show_masks(looking: Looking) -> Shown:
     return Shown(
         sections, {"masks": sheet(strips, columns), "mask-shares": sheet([heat], _SHARES)}, numbers
     )
+
+
+def _patches(looking: Looking) -> str:
+    """The grid, and the training's where that is another one."""
+    rows, columns = looking.grid
+    trained = looking.loaded.trained
+    learned = looking.grid if trained is None else trained.config.grid
+    before = "" if learned == looking.grid else f" (it trained on {learned[0]} x {learned[1]})"
+    return f"{rows} x {columns} patches{before}"
 
 
 def _heat(coverage: Coverage) -> Tile:
