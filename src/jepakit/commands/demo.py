@@ -34,8 +34,8 @@ COLUMNS = ("mean/knn_20", *(f"{name}/linear" for name in DEMO_QUESTIONS), "mean/
 TIME_TO_TRAIN = 185.0  # seconds; with drawing the scenes, pretraining ends within four minutes
 FEWEST_EPOCHS = 0.5
 SECONDS_TO_TIME = 3.0  # either way: from moment to moment, shared machines differ by a quarter
-BESIDE_LOADING = 0.85  # speed of a process while pictures are loaded beside it
-BESIDE_ANOTHER = 0.65  # and while another process computes
+BESIDE_LOADING = 0.9  # speed of a process that also loads pictures
+BESIDE_ANOTHER = 0.7  # and beside which another process computes
 WAYS_ON_CORES = (("cpu",), ("cpu", "cpu"))  # threads of one process, or two processes
 
 

@@ -60,6 +60,7 @@ class TrainingStream:
             (rank * micro_batches + number) * self._micro_size for number in range(micro_batches)
         ]
         places = _Places(start_step, total_steps, firsts)
+        self.num_workers = num_workers
         self._workers = Workers(dataset, places, num_workers, pin_memory)
 
     def __iter__(self) -> Iterator[tuple[Batch, ...]]:

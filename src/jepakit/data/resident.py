@@ -51,6 +51,7 @@ class ResidentStream:
     def __init__(self, plans: TrainingStream, pictures: ResidentPictures) -> None:
         self._plans, self._pictures = plans, pictures
         self.steps_per_epoch = plans.steps_per_epoch
+        self.num_workers = plans.num_workers
         self.broken = plans.broken
 
     def __iter__(self) -> Iterator[tuple[Batch, ...]]:

@@ -132,7 +132,7 @@ def assemble(
         steps_per_epoch=stream.steps_per_epoch,
         pace=pace,
         # Spread networks compute on all processes at once, also for those who only look.
-        monitors=_monitors(config, networks, source, normaliser, num_workers, peak)
+        monitors=_monitors(config, networks, source, normaliser, num_workers, peak, device)
         if place.is_first or plan.mode == "fsdp"
         else [],
         metrics=MetricsLog(folder.path, config.logging, step) if place.is_first else None,
@@ -194,10 +194,12 @@ def _monitors(
     normaliser: nn.Module,
     num_workers: int,
     peak: float | None,
+    device: torch.device,
 ) -> list[Monitor]:
     held_out = open_validation(config, source)
     probe = probe_pictures(config, source, held_out, normaliser)
-    return build_monitors(config, networks, probe, num_workers, peak)
+    loads_itself = device.type == "cpu" and not num_workers
+    return build_monitors(config, networks, probe, num_workers, peak, loads_itself)
 
 
 def _peak(config: RunConfig, device: torch.device, precision: Precision) -> float | None:
@@ -213,6 +215,7 @@ def build_monitors(
     probe: ProbePictures,
     num_workers: int,
     peak: float | None,
+    loads_itself: bool = False,
 ) -> list[Monitor]:
     """All monitors that are not switched off."""
     m, features = config.monitors, FeatureCache(probe)
@@ -226,6 +229,6 @@ def build_monitors(
         *(representations if isinstance(networks.objective, IJepa) else []),  # others are frozen
         Masks(m.masks),
         Gradients(m.gradients),
-        Throughput(m.throughput, networks.flops.total, peak, num_workers),
+        Throughput(m.throughput, networks.flops.total, peak, num_workers, loads_itself),
     ]
     return [monitor for monitor in monitors if monitor.every]

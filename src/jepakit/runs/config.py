@@ -50,7 +50,8 @@ class DataSettings(Settings):
         "imagenet", description="data = measured on the pictures; or mean and std of your own"
     )
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        "auto", description="processes that load pictures"
+        "auto",
+        description="processes that load pictures; auto = cores - 1 on a GPU, 1 or 0 on a CPU",
     )
     keep_decoded: Literal["auto", "device"] | bool = Field(
         False,

@@ -12,10 +12,13 @@ from jepakit.core.distributed import Place
 from jepakit.data.loader import evaluation_loader
 from jepakit.data.normalization import Statistics, choose_statistics
 from jepakit.data.sources import Source
+from jepakit.launch.local import num_cores
 from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.keeping import open_source
 from jepakit.training.monitors import ProbePictures
+
+_FEW_THREADS = 2
 
 
 def open_statistics(config: RunConfig, source: Source, folder: RunFolder) -> Statistics:
@@ -85,9 +88,17 @@ def _load(
 
 
 def choose_num_workers(config: RunConfig, place: Place, device: torch.device) -> int:
-    """On a GPU all cores but one load pictures; on a CPU one worker loads beside the training."""
+    """On a GPU all cores but one load pictures; on a CPU one worker loads beside the training.
+
+    Where a process computes with one or two threads, and no core is idle, it loads between its
+    steps: a worker would take a core from threads that wait for each other (docs/lab_notes.md,
+    2026-11-29). What comes from a server is always loaded beside.
+    """
     if config.data.num_workers != "auto":
         return config.data.num_workers
     if device.type == "cpu":
-        return 1
+        is_remote = "://" in str(getattr(config.data.source, "path", ""))
+        threads = torch.get_num_threads()
+        is_idle = place.world_size == 1 and threads < num_cores()
+        return int(is_remote or is_idle or threads > _FEW_THREADS)
     return max(1, min(16, (os.cpu_count() or 1) // place.world_size - 1))

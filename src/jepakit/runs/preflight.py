@@ -25,6 +25,7 @@ from jepakit.runs.config import RunConfig
 from jepakit.runs.device_batch import WHERE_NONE_FITS, those_that_fit
 from jepakit.runs.networks import Networks
 from jepakit.runs.recipes import FEW
+from jepakit.training.monitors.throughput import LONG_LOADING
 from jepakit.training.trainer import Trainer
 
 Verdict = Literal["ok", "mind", "stop"]
@@ -204,7 +205,8 @@ def time_needed(trainer: Trainer) -> Finding:
         f"{trainer.pace.batch_size / seconds:.0f} images/s: an epoch takes "
         f"{in_words(seconds * trainer.stream.steps_per_epoch)}, the run {in_words(seconds * total)}"
     )
-    if wait > 0.05:
+    loads_itself = trainer.device.type == "cpu" and not trainer.stream.num_workers
+    if wait > (LONG_LOADING if loads_itself else 0.05):
         advice = f"{wait:.0%} of it waits for pictures, see docs/guides/feeding-the-gpu.md"
         return Finding("time", "mind", f"{words}; {advice}")
     return Finding("time", "ok", words)

@@ -9,6 +9,7 @@ import numpy as np
 
 from jepakit.training.monitors.advice import TOO_FEW_STEPS
 from jepakit.training.monitors.online_probe import has_fallen
+from jepakit.training.monitors.throughput import LONG_LOADING
 from jepakit.visualization.curves import Curve
 
 
@@ -132,7 +133,10 @@ def _masks(last: Mapping[str, float]) -> Verdict | None:
 
 
 def _waiting(last: Mapping[str, float]) -> Verdict | None:
-    wait = last.get("throughput/mean_data_wait")
+    loading, wait = last.get("throughput/mean_loading"), last.get("throughput/mean_data_wait")
+    if loading is not None:
+        told = f"Loading pictures, in between, took {loading:.0%} of the time"
+        return Verdict(loading <= LONG_LOADING, f"{told}.")
     if wait is None:
         return None
     words = f"Waiting for pictures took {wait:.0%} of the time"

@@ -67,6 +67,7 @@ PANELS = (
     Panel("Context by row and column", ("masks/context_*",), from_zero=True),
     Panel("Images per second", ("throughput/images_per_second",), from_zero=True),
     Panel("Time waiting for pictures", ("throughput/*data_wait",), from_zero=True),
+    Panel("Time loading pictures", ("throughput/mean_loading",), from_zero=True),
 )
 
 

@@ -46,6 +46,7 @@ def test_a_healthy_run() -> None:
         ("probe__linear", [0.2], "had 20% when it was asked, once"),
         ("masks__context_row_min", [0.001], "context in 0.1% of the pictures"),
         ("throughput__mean_data_wait", [0.06], "6% of the time: see docs/guides/feeding"),
+        ("throughput__mean_loading", [0.4], "in between, took 40% of the time"),
     ],
 )
 def test_what_is_wrong_is_said(name: str, values: list[float], told: str) -> None:

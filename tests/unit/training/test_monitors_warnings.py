@@ -349,6 +349,16 @@ def test_waiting_for_pictures_names_the_setting(monkeypatch):
     assert "jepa pack" in said[0]
 
 
+def test_a_cpu_that_loads_between_its_steps_is_not_idle():
+    monitor = Throughput(Throughput.Settings(), loads_itself=True)
+    busy, long = (snapshot(objective(), data_wait=share) for share in (0.2, 0.6))
+    assert [sentences(monitor, busy) for _ in range(6)] == [[]] * 6
+    numbers = monitor.observe(busy)
+    assert numbers["throughput/mean_loading"] == pytest.approx(0.2)
+    assert "throughput/mean_data_wait" not in numbers
+    assert any("data.num_workers=" in s for _ in range(5) for s in sentences(monitor, long))
+
+
 def test_quick_pictures_are_not_spoken_of():
     monitor = Throughput(Throughput.Settings(), flops_per_image=2e9, peak=1e12)
     quick = snapshot(objective(), data_wait=0.01)

@@ -15,6 +15,7 @@ from jepakit.training.monitors.monitor import Monitor, Snapshot
 # How many looks a mean is over, so that a single hiccup of the disk is no news.
 _MEMORY = 5
 _ENOUGH = 3  # looks, before anything is said
+LONG_LOADING = 0.3  # share of a CPU's time, where the process loads pictures itself
 _WORSE = 1.5  # times what was said before is worth saying again
 
 
@@ -40,34 +41,44 @@ class Throughput(Monitor):
         flops_per_image: float | None = None,
         peak: float | None = None,
         num_workers: int = 0,
+        loads_itself: bool = False,
     ) -> None:
         self.settings = settings
         self.every = settings.every
         self.flops_per_image = flops_per_image
         self.peak = peak
         self.num_workers = num_workers
+        self.loads_itself = loads_itself
         self._waits: list[float] | None = None
         self._told = 0.0  # the share last spoken of
 
     def observe(self, snapshot: Snapshot) -> dict[str, float]:
         """`throughput/peak_share` where known, and `throughput/mean_data_wait`.
 
+        The latter is called `/mean_loading` where a CPU loads pictures itself: it is never idle.
         Empty at the first look, while workers start and kernels compile.
         """
         if self._waits is None or not math.isfinite(snapshot.images_per_second):
             self._waits = []
             return {}
         self._waits = [*self._waits, snapshot.data_wait][-_MEMORY:]
-        numbers = {"throughput/mean_data_wait": fmean(self._waits)}
+        numbers = {f"throughput/mean_{self._called}": fmean(self._waits)}
         if self.flops_per_image is not None and self.peak is not None:
             used = snapshot.images_per_second * self.flops_per_image
             numbers["throughput/peak_share"] = used / self.peak
         return numbers
 
+    @property
+    def _called(self) -> str:
+        return "loading" if self.loads_itself else "data_wait"
+
     def warnings(self, numbers: Mapping[str, float]) -> list[str]:
         """Speaks when pictures come too late, and again when it has become clearly worse."""
-        wait = numbers.get("throughput/mean_data_wait", 0.0)
-        if len(self._waits or ()) < _ENOUGH or wait <= self.settings.most_wait:
+        wait = numbers.get(f"throughput/mean_{self._called}", 0.0)
+        most = self.settings.most_wait
+        if self.loads_itself:
+            most = max(most, LONG_LOADING)
+        if len(self._waits or ()) < _ENOUGH or wait <= most:
             return []
         if wait < _WORSE * self._told:
             return []
