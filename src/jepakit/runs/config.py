@@ -51,7 +51,7 @@ class DataSettings(Settings):
     )
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
-        description="processes that load pictures; auto = cores - 1 on a GPU, 1 or 0 on a CPU",
+        description="processes that load; auto = cores - 1 on a GPU, 1 or 0 on a CPU",
     )
     keep_decoded: Literal["auto", "device"] | bool = Field(
         False,
