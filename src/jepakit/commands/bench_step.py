@@ -83,7 +83,7 @@ class StepBench:
             count = choose_device_batch(config, networks, Place(), device, precision, None)
         self.objective = networks.objective
         self.device, self.precision, self.count = device, precision, count
-        self.optimizer = build_optimizer(self.objective, config.optimization, device)
+        self.optimizer = build_optimizer(self.objective, config.optimization, device, precision)
         shape = (count, 3, *config.data.view.size)
         labels = torch.zeros(count, dtype=torch.long)
         masks, self.flops = usual_masks(networks, count, config.seed)

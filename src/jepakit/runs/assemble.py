@@ -94,7 +94,7 @@ def assemble(
     if config.compile:
         compile_objective(objective)
     shard(objective, plan, device, precision)
-    optimizer = build_optimizer(objective, config.optimization, device)
+    optimizer = build_optimizer(objective, config.optimization, device, precision)
     schedules = Schedules(
         config.optimization, max(1, source.pictures_per_epoch // config.batch.size)
     )

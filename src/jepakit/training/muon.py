@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from jepakit.core.devices import choose_precision
+from jepakit.core.devices import Precision
 
 # The quintic that drives singular values towards 1, tuned by Jordan et al. (2024) for few rounds.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -23,8 +23,10 @@ class Muon(torch.optim.AdamW):
     Source: Jordan et al., "Muon", 2024. Steps are as long as AdamW's usually are (Liu et al., 2025:
     0.2 sqrt(larger side)), so learning rate and weight decay mean the same for both; the group's
     `scale` multiplies the rate. A step that `found_inf` marks as broken changes nothing, as in
-    torch's own fused optimizers.
+    torch's own fused optimizers. `precision` is that of the products, not of the steps.
     """
+
+    precision: Precision = "fp32"
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -47,7 +49,7 @@ class Muon(torch.optim.AdamW):
                 by_shape.setdefault(parameter.shape, []).append(parameter)
         broken: Tensor | None = getattr(self, "found_inf", None)
         for shape, parameters in by_shape.items():
-            steps = orthogonal(self._directions(parameters, broken))
+            steps = orthogonal(self._directions(parameters, broken), self.precision)
             rate = group["scale"] * group["lr"]
             length = 0.2 * max(shape) ** 0.5 * rate
             kept: float | Tensor = 1 - rate * group["weight_decay"]
@@ -77,16 +79,17 @@ class Muon(torch.optim.AdamW):
         return torch.stack(directions)
 
 
-def orthogonal(matrices: Float[Tensor, "K M N"]) -> Float[Tensor, "K M N"]:
+def orthogonal(
+    matrices: Float[Tensor, "K M N"], precision: Precision = "fp32"
+) -> Float[Tensor, "K M N"]:
     """Matrices with the same singular vectors, and singular values near 1 (within about 0.3).
 
-    Newton-Schulz iterations, in bfloat16 where the hardware multiplies it: accurate enough.
+    Newton-Schulz iterations, for which bf16 is accurate enough.
     """
     a, b, c = _QUINTIC
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     wide = (matrices.mT if is_tall else matrices).contiguous()
-    in_bf16 = choose_precision(matrices.device, "auto") == "bf16"
-    found = wide.bfloat16() if in_bf16 else wide.float()
+    found = wide.bfloat16() if precision == "bf16" else wide.float()
     found = found / (found.norm(dim=(-2, -1), keepdim=True) + _TINY)
     for _ in range(_ROUNDS):
         squares = torch.bmm(found, found.mT)

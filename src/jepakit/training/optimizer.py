@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from jepakit.core import settings as core
+from jepakit.core.devices import Precision
 from jepakit.core.schedules import cosine, warmup_cosine
 from jepakit.training.muon import Muon
 
@@ -34,13 +35,16 @@ class OptimizationSettings(core.Settings):
 
 
 def build_optimizer(
-    objective: nn.Module, settings: OptimizationSettings, device: torch.device
+    objective: nn.Module,
+    settings: OptimizationSettings,
+    device: torch.device,
+    precision: Precision = "fp32",
 ) -> torch.optim.AdamW:
     """An optimizer of what trains; biases and other 1-D parameters are never decayed.
 
     The groups are the matrices of each network, then the 1-D parameters of each network: for
     I-JEPA the four groups of the reference's checkpoints, in their order. With Muon its own
-    matrices follow, those of each network's blocks.
+    matrices follow, those of each network's blocks, multiplied in the run's `precision`.
     """
     matrices, vectors, of_blocks = [], [], []
     for network in objective.children():
@@ -53,7 +57,7 @@ def build_optimizer(
             matrices.append(_group([p for p in trained.values() if p.ndim > 1]))
             vectors.append(_group([p for p in trained.values() if p.ndim <= 1], decayed=False))
     kind = Muon if settings.method == "muon" else torch.optim.AdamW
-    return kind(
+    optimizer = kind(
         matrices + vectors + of_blocks,
         lr=settings.lr,
         betas=settings.betas,
@@ -61,6 +65,9 @@ def build_optimizer(
         weight_decay=settings.weight_decay,
         fused=device.type in ("cpu", "cuda", "mps"),
     )
+    if isinstance(optimizer, Muon):
+        optimizer.precision = precision
+    return optimizer
 
 
 def _in_block(name: str, parameter: nn.Parameter) -> bool:

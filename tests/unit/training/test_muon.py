@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jepakit.training import muon
 from jepakit.training.muon import Muon, orthogonal
 from jepakit.training.optimizer import OptimizationSettings, build_optimizer
 
@@ -59,16 +58,17 @@ def test_directions_keep_singular_vectors_and_lose_singular_values(
     assert diagonal.max() < 1.25
 
 
-def test_bf16_gives_nearly_the_same_where_hardware_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_bf16_gives_nearly_the_same(objective: nn.Module) -> None:
     matrices = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0))
     exact = orthogonal(matrices)
-    monkeypatch.setattr(muon, "choose_precision", lambda device, wanted: "bf16")
-    found = orthogonal(matrices)
+    found = orthogonal(matrices, "bf16")
     assert found.dtype == torch.float32
     error = float((found - exact).norm() / exact.norm())
     assert 1e-4 < error < 0.02
+    for precision in ("fp32", "bf16"):
+        optimizer = build_optimizer(objective, SETTINGS, CPU, precision)
+        assert isinstance(optimizer, Muon)
+        assert optimizer.precision == precision
 
 
 def test_only_matrices_of_blocks_are_orthogonal(objective: nn.Module) -> None:
