@@ -105,6 +105,7 @@ def assemble(
         step = first_step(config, objective, optimizer, schedules.steps_per_epoch)
     check_alike({"step to begin with": step})
     num_workers = choose_num_workers(config, place, device)
+    loads_itself = device.type == "cpu" and not num_workers
     stream = open_stream(
         source,
         config,
@@ -132,7 +133,7 @@ def assemble(
         steps_per_epoch=stream.steps_per_epoch,
         pace=pace,
         # Spread networks compute on all processes at once, also for those who only look.
-        monitors=_monitors(config, networks, source, normaliser, num_workers, peak, device)
+        monitors=_monitors(config, networks, source, normaliser, num_workers, peak, loads_itself)
         if place.is_first or plan.mode == "fsdp"
         else [],
         metrics=MetricsLog(folder.path, config.logging, step) if place.is_first else None,
@@ -140,6 +141,7 @@ def assemble(
         device=str(device),
         precision=precision,
         console=console,
+        loads_itself=loads_itself,
     )
     trainer = Trainer(
         objective=objective,
@@ -194,11 +196,10 @@ def _monitors(
     normaliser: nn.Module,
     num_workers: int,
     peak: float | None,
-    device: torch.device,
+    loads_itself: bool,
 ) -> list[Monitor]:
     held_out = open_validation(config, source)
     probe = probe_pictures(config, source, held_out, normaliser)
-    loads_itself = device.type == "cpu" and not num_workers
     return build_monitors(config, networks, probe, num_workers, peak, loads_itself)
 
 

@@ -16,15 +16,16 @@ class ProgressDisplay:
 
     seconds_between_lines = 15.0
 
-    def __init__(self, console: Console, num_steps: int) -> None:
+    def __init__(self, console: Console, num_steps: int, loads_itself: bool = False) -> None:
         self.console, self.num_steps = console, num_steps
+        self.doing = "loading" if loads_itself else "waiting for"
         self.bar = (
             Progress(
                 TextColumn("training"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} images/s"),
-                TextColumn("waiting {task.fields[wait]:.0%}  left"),
+                TextColumn(f"{self.doing.split()[0]} {{task.fields[wait]:.0%}}  left"),
                 TimeRemainingColumn(elapsed_when_finished=True),
                 console=console,
             )
@@ -47,7 +48,7 @@ class ProgressDisplay:
             self.bar.update(self.task, completed=step)
 
     def update(self, step: int, loss: float, rate: float, wait: float) -> None:
-        """New numbers; `wait` is the share of the time that went by waiting for pictures."""
+        """New numbers; `wait` is the share of the time that pictures took."""
         if self.bar:
             self.bar.update(self.task, completed=step, loss=loss, rate=rate, wait=wait)
             return
@@ -57,7 +58,7 @@ class ProgressDisplay:
             left = (now - self.begin) / max(step - self.first, 1) * (self.num_steps - step)
             self.console.print(
                 f"step {step}/{self.num_steps}  loss {loss:.4f}  {rate:.0f} images/s"
-                f"{_processes()}  {wait:.0%} waiting for pictures  about {in_words(left)} left",
+                f"{_processes()}  {wait:.0%} {self.doing} pictures  about {in_words(left)} left",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -104,12 +104,13 @@ class Reporter(Observer):
         device: str,
         precision: Precision,
         console: Console,
+        loads_itself: bool = False,
     ) -> None:
         self.objective, self.schedules, self.pace = objective, schedules, pace
         self.steps_per_epoch = steps_per_epoch
         self.monitors, self.metrics, self.every = monitors, metrics, every
         self.device, self.precision = device, precision
-        self.display = ProgressDisplay(console, schedules.num_steps)
+        self.display = ProgressDisplay(console, schedules.num_steps, loads_itself)
         self.rate, self.wait = float("nan"), 0.0
         self.said: Counter[str] = Counter()
 
