@@ -102,11 +102,11 @@ def test_a_dry_run_shows_the_script_and_leaves_nothing(
     done = typed(
         *("jepa", "pretrain", ROOT / "configs" / "tiny" / "scenes.yaml", "--slurm"),
         *("partition=lab", "nodes=2", "gpus_per_node=8", "time=60", "optimization.epochs=5"),
-        "--dry-run",
+        *("data.num_workers=3", "--dry-run"),
     )
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("#!/bin/bash\n")
-    for flag in ("partition=lab", "nodes=2", "gpus-per-node=8", "time=60", "cpus-per-task=1"):
+    for flag in ("partition=lab", "nodes=2", "gpus-per-node=8", "time=60", "cpus-per-task=3"):
         assert f"#SBATCH --{flag}\n" in done.out
     assert f"#SBATCH --output={tmp_path}/runs/scenes/jobs/job_%j/" in done.out
     assert not list(tmp_path.iterdir())
