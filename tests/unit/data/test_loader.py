@@ -283,8 +283,8 @@ def test_signals(name, tmp_path):
     _, alive = psutil.wait_procs(workers, timeout=15)
     assert not alive
     if name == "SIGINT":
-        assert stderr.read_text().count("Traceback") == 1
-        assert "KeyboardInterrupt" in stderr.read_text()
+        # The parent alone. (A worker may tell that it lost the parent in the middle of a transfer.)
+        assert stderr.read_text().splitlines().count("KeyboardInterrupt") == 1
     if name == "SIGTERM":
         assert here.poll()
         assert (here.recv(), stderr.read_text(), program.exitcode) == ("went on", "", 0)
