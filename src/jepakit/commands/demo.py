@@ -15,7 +15,7 @@ from rich.console import Console
 from jepakit.commands.bench_step import StepBench
 from jepakit.commands.evaluate import evaluate_named
 from jepakit.commands.pretrain import launch_or_train
-from jepakit.commands.report import looking_at_run
+from jepakit.commands.report import looking_at, opened
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
 from jepakit.core.durations import in_words
@@ -60,10 +60,10 @@ def demo(folder: Path, overrides: Sequence[str]) -> int:
     comparison.save(RunFolder(folder).scores)
     console.print(comparison.table(COLUMNS))
     console.print("[bold]3 of 3: the page[/]")
-    looking = looking_at_run(folder, config.devices[0])
-    command = again(config, overrides)
-    trained, notes = looking.loaded.trained, _notes(config.optimization.epochs, wanted)
+    loaded = opened(folder, choose_device(config.devices[0]))
+    trained, looking = loaded.trained, looking_at(loaded, config.devices[0])
     assert trained is not None
+    command, notes = again(config, overrides), _notes(config.optimization.epochs, wanted)
     judged = [Judged(comparison, COLUMNS, "scenes")]
     page = write_report(trained, looking, judged, command, tell=tell, notes=notes)
     best = COLUMNS[-1]

@@ -90,11 +90,12 @@ def evaluate_named(
     for folder, step in dict.fromkeys((c.folder, c.step) for c in candidates):
         _tell_if_unfinished(folder, step, tell)
     parts = _parts(candidates[0], data, settings)
-    results = RunFolder(out or _usual_folder(names, candidates[0], data, parts.fingerprint()))
+    fingerprint = parts.fingerprint()
+    results = RunFolder(out or _usual_folder(names, candidates[0], data, fingerprint))
     results.path.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode(False):
         found = evaluate_candidates(candidates, parts, settings, results.evaluation, tell)
-    which = {"pictures": _pictures(candidates[0], data), "fingerprint": parts.fingerprint()}
+    which = {"pictures": _pictures(candidates[0], data), "fingerprint": fingerprint}
     return replace(found, comparison=found.comparison.model_copy(update=which)), results
 
 

@@ -25,7 +25,7 @@ from jepakit.data.sources import Source
 from jepakit.launch.local import launch
 from jepakit.runs.assemble import assemble
 from jepakit.runs.config import FREE_TO_CONTINUE, RunConfig, differences, flat
-from jepakit.runs.continuing import check_settings, settings_before
+from jepakit.runs.continuing import check_settings
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.preflight import preflight
 from jepakit.runs.reference_yaml import check_pictures
@@ -165,9 +165,8 @@ def settle(config: RunConfig) -> None:
 
     A folder without a checkpoint holds no run yet, whatever its config says.
     """
-    check_settings(config)
     folder = RunFolder(config.folder)
-    if before := settings_before(folder):
+    if before := check_settings(config):
         if differences(before, config, FREE_TO_CONTINUE):
             log.warning("%s was begun with other settings; it begins anew", config.folder)
         elif free := differences(before, config, ("folder",)):

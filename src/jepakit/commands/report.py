@@ -34,7 +34,8 @@ def report(
 ) -> int:
     """Write the page, and say where it is. Without the run's pictures, nothing is drawn on it."""
     console = Console()
-    trained = opened(run, choose_device(device)).trained
+    loaded = opened(run, choose_device(device))
+    trained = loaded.trained
     assert trained is not None
     found = evaluations(trained.folder)
     if not found:
@@ -43,7 +44,7 @@ def report(
         console.print(told, style="dim", markup=False)
     looking, notes = None, []
     try:
-        looking = looking_at_run(run, device, words, decoder, data)
+        looking = looking_at(loaded, device, words, decoder, data)
     except PicturesGone as error:
         notes = [f"Nothing is drawn, because {error}."]
         console.print(*notes, markup=False, highlight=False, soft_wrap=True)
@@ -77,20 +78,19 @@ def opened(run: Path, device: torch.device) -> Loaded:
     return loaded
 
 
-def looking_at_run(
-    run: Path,
-    device: str = "auto",
+def looking_at(
+    loaded: Loaded,
+    device: str,
     words: Sequence[str] = (),
     decoder: str | None = None,
     data: str | None = None,
 ) -> Looking:
-    """A run and its held-out pictures (its own, where there are none), or those of `data`.
+    """An opened run and its held-out pictures (its own, if there are none), or those of `data`.
 
     Raises `ValueError`, and `PicturesGone` if its pictures cannot be opened.
     """
     settings = check(SeeingSettings, apply_overrides({}, words))
     chosen = choose_device(device)
-    loaded = opened(run, chosen)
     assert loaded.trained is not None
     config = loaded.trained.config
     source = pictures_to_show(loaded, data)

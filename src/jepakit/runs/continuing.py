@@ -24,20 +24,21 @@ def settings_before(folder: RunFolder) -> RunConfig | None:
         ) from None
 
 
-def check_settings(config: RunConfig) -> None:
-    """`ValueError` if the folder holds a run that learned with other settings.
+def check_settings(config: RunConfig) -> RunConfig | None:
+    """What the folder's config says; `ValueError` if a run learned there with other settings.
 
     A folder without a checkpoint holds no run yet, whatever its config says.
     """
     folder = RunFolder(config.folder)
     before = settings_before(folder)
     if before is None or not folder.holds_checkpoints():
-        return
+        return before
     if changed := differences(before, config, FREE_TO_CONTINUE):
         raise ValueError(
             f"{config.folder} holds a run with other settings ({'; '.join(changed)}): choose "
             "another folder=NEW, or restore these settings to continue it"
         )
+    return before
 
 
 def check_pictures_before(config: RunConfig, source: Source) -> None:

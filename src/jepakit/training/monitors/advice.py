@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from jepakit.objectives.ijepa import IJepa
 from jepakit.objectives.objective import Objective
+from jepakit.training.monitors.monitor import Snapshot
 
 TOO_FEW_STEPS = 100  # to tell a collapse from a beginning
+
+
+def is_too_early(snapshot: Snapshot, patience: float) -> bool:
+    """Whether a collapse could not be told from a beginning yet; `patience`: of the schedule."""
+    return snapshot.step < TOO_FEW_STEPS or snapshot.progress < patience
 
 
 def against_collapse(objective: Objective) -> str:

@@ -13,7 +13,7 @@ from jepakit.core import settings as core
 from jepakit.core.randomness import BatchRandom
 from jepakit.masking.masking import Masking
 from jepakit.objectives.ijepa import IJepa
-from jepakit.training.monitors.advice import TOO_FEW_STEPS, against_collapse
+from jepakit.training.monitors.advice import against_collapse, is_too_early
 from jepakit.training.monitors.features import FeatureCache
 from jepakit.training.monitors.monitor import Monitor, Snapshot
 from jepakit.training.monitors.spectrum import (
@@ -72,8 +72,7 @@ class Collapse(Monitor):
             numbers["collapse/lidar"] = lidar(views).item()
         self._highest_possible = min(features.shape)
         self._advice = against_collapse(snapshot.objective)
-        too_early = snapshot.step < TOO_FEW_STEPS
-        self._patient = too_early or snapshot.progress < self.settings.patience
+        self._patient = is_too_early(snapshot, self.settings.patience)
         if not self._patient:
             self._best_rank = max(self._best_rank, numbers["collapse/rankme"])
         return numbers

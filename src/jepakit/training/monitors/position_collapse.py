@@ -12,7 +12,7 @@ from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch
 from jepakit.masking.masking import Masking
 from jepakit.objectives.ijepa import IJepa
-from jepakit.training.monitors.advice import TOO_FEW_STEPS, against_collapse
+from jepakit.training.monitors.advice import against_collapse, is_too_early
 from jepakit.training.monitors.monitor import Monitor, ProbePictures, Snapshot
 from jepakit.training.monitors.spectrum import position_share, target_cosines
 
@@ -55,8 +55,7 @@ class PositionCollapse(Monitor):
             predictions = objective.predict(batch).float()
         own, other = target_cosines(predictions.cpu(), targets.cpu(), batch.masks.targets.cpu())
         self._advice = against_collapse(objective)
-        too_early = snapshot.step < TOO_FEW_STEPS
-        self._patient = too_early or snapshot.progress < self.settings.patience
+        self._patient = is_too_early(snapshot, self.settings.patience)
         return {
             "position/share": position_share(targets.cpu()).item(),
             "position/own_cosine": own.item(),
