@@ -26,6 +26,10 @@ _LISTEN: dict[str, Any] = {
 }
 _PLAIN: dict[str, Any] = {"apply_default_css": False, "padding": False}
 Changes = Callable[[Visit], None]
+# gradio sends what was told last once more at the end, when a newer look may have told something.
+_NOTHING_NEW = gradio.skip()
+# Quick ticks may overtake each other on their way: each says when it was made.
+_WITH_THE_TIME = "(names) => [names, performance.timeOrigin + performance.now()]"
 
 
 def mount_page(app: Any, studio: Studio) -> Any:
@@ -84,6 +88,7 @@ class Page:
                     visible=len(self.names) > 1,
                     elem_id="studio-models",
                 )
+                self.when = gradio.Number(visible=False)  # filled by the browser as a tick is sent
                 self.picker = gradio.HTML(
                     html_template=picker(self.studio),
                     js_on_load=picker_script(),
@@ -102,43 +107,54 @@ class Page:
 
     def _connect(self) -> None:
         def on_picture(event: gradio.EventData, request: gradio.Request) -> Iterator[Any]:
-            yield from self._follow(request, lambda visit: visit.show_upload(event._data))
+            yield from self._follow(
+                request, "picture", event.sent, lambda visit: visit.show_upload(event._data)
+            )
 
         def on_example(event: gradio.EventData, request: gradio.Request) -> Iterator[Any]:
-            yield from self._follow(request, lambda visit: visit.show_example(event.number))
+            yield from self._follow(
+                request, "picture", event.sent, lambda visit: visit.show_example(event.number)
+            )
 
         def on_box(event: gradio.EventData, request: gradio.Request) -> Iterator[Any]:
-            yield from self._follow(request, lambda visit: visit.hide(event._data))
+            yield from self._follow(
+                request, "box", event.sent, lambda visit: visit.hide(event._data)
+            )
 
         def on_patch(event: gradio.EventData, request: gradio.Request) -> Iterator[Any]:
-            yield from self._follow(request, lambda visit: visit.choose(event._data))
+            yield from self._follow(
+                request, "patch", event.sent, lambda visit: visit.choose(event._data)
+            )
 
-        def on_models(names: list[str], request: gradio.Request) -> Iterator[Any]:
-            yield from self._follow(request, lambda visit: visit.compare(names))
+        def on_models(names: list[str], sent: float, request: gradio.Request) -> Iterator[Any]:
+            yield from self._follow(request, "models", sent, lambda visit: visit.compare(names))
 
         def on_open(request: gradio.Request) -> Iterator[Any]:
-            yield from self._follow(request, lambda visit: None)
+            yield from self._look(self.visit(str(request.session_hash)))
 
         shown = [self.picker, *self.panels.values()]
         self.picker.picture(on_picture, None, shown, **_LISTEN)
         self.picker.example(on_example, None, shown, **_LISTEN)
         self.picker.box(on_box, None, shown, **_LISTEN)
         self.picker.patch(on_patch, None, shown, **_LISTEN)
-        self.models.input(on_models, [self.models], shown, **_LISTEN)
+        self.models.input(on_models, [self.models, self.when], shown, js=_WITH_THE_TIME, **_LISTEN)
         self.blocks.load(on_open, None, shown, **_LISTEN)
         self.blocks.unload(self.forget)
 
-    def _follow(self, request: gradio.Request, change: Changes) -> Iterator[Mapping[Any, Any]]:
-        """Change what is looked at, then tell what is seen, step by step."""
+    def _follow(
+        self, request: gradio.Request, what: str, sent: float, change: Changes
+    ) -> Iterator[Mapping[Any, Any]]:
+        """Change what is looked at, unless a change sent later was here first; then tell it."""
         visit = self.visit(str(request.session_hash))
-        try:
-            change(visit)
-        except ValueError as mistake:  # a look that goes on says it too
-            visit.problem = str(mistake)
-            told = {"status": visit.status, "problem": visit.problem}
-            yield {self.picker: gradio.HTML(told=told)}
+        if visit.change(what, sent, change):
+            yield from self._look(visit)
             return
-        visit.problem = ""
+        told = {"status": visit.status, "problem": visit.problem}  # a look that goes on says it too
+        yield {self.picker: gradio.HTML(told=told)}
+        yield _NOTHING_NEW
+
+    def _look(self, visit: Visit) -> Iterator[Mapping[Any, Any]]:
+        """Tell what is seen, step by step."""
         for step in visit.look():
             picker: dict[str, Any] = {"told": {"status": step.status, "problem": visit.problem}}
             if scene := visit.new_scene():
@@ -147,3 +163,4 @@ class Page:
                 self.picker: gradio.HTML(**picker),
                 **{self.panels[kind]: html for kind, html in step.panels.items()},
             }
+        yield _NOTHING_NEW

@@ -5,6 +5,8 @@ const stage = find("stage"), seen = find("seen"), boxMark = find("box"), patchMa
 const boxFields = find("box-fields"), patchFields = find("patch-fields");
 const limit = @LARGEST_FILE@;
 const WAIT = 90; // milliseconds between two boxes that are sent while one drags
+// Events may overtake each other on their way: each says when it was made.
+const tell = (what, data) => trigger(what, { ...data, sent: performance.timeOrigin + performance.now() });
 let grid = null, box = null, patch = null, sent = "", timer = 0;
 
 const numbersOf = (fields) =>
@@ -32,7 +34,7 @@ function send() {
   timer = 0;
   if (JSON.stringify(box) === sent) return;
   sent = JSON.stringify(box);
-  trigger("box", { ...box });
+  tell("box", { ...box });
 }
 function moveTo(next, last) {
   box = next;
@@ -52,7 +54,7 @@ boxFields.addEventListener("input", () => {
   boxFields.querySelectorAll("input").forEach((field) => field.setAttribute("aria-invalid", !fits));
   if (fits) { box = typed; draw(); say(""); }
   clearTimeout(timer);
-  timer = setTimeout(() => { timer = 0; sent = JSON.stringify(typed); trigger("box", typed); }, 3 * WAIT);
+  timer = setTimeout(() => { timer = 0; sent = JSON.stringify(typed); tell("box", typed); }, 3 * WAIT);
 });
 // Numbers that cannot be are left behind: the fields tell again what is looked at.
 for (const [fields, looked] of [[boxFields, () => box], [patchFields, () => patch]])
@@ -63,7 +65,7 @@ patchFields.addEventListener("input", () => {
   const typed = numbersOf(patchFields);
   const fits = typed.row >= 1 && typed.row <= grid.rows && typed.column >= 1 && typed.column <= grid.columns;
   if (fits) { patch = typed; draw(); say(""); }
-  trigger("patch", typed);
+  tell("patch", typed);
 });
 boxMark.addEventListener("keydown", (event) => {
   const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
@@ -129,7 +131,7 @@ const release = (event) => {
   patch = patchAt(under(event));
   write(patchFields, patch);
   draw();
-  trigger("patch", { ...patch });
+  tell("patch", { ...patch });
 };
 stage.addEventListener("pointerup", release);
 stage.addEventListener("pointercancel", release);
@@ -142,7 +144,7 @@ function give(file) {
   const reader = new FileReader();
   reader.onload = () => {
     find("status").textContent = "Reading the picture …";
-    trigger("picture", { name: file.name, content: reader.result.slice(reader.result.indexOf(",") + 1) });
+    tell("picture", { name: file.name, content: reader.result.slice(reader.result.indexOf(",") + 1) });
   };
   reader.onerror = () => say(`${file.name} cannot be read by the browser: choose another.`);
   reader.readAsDataURL(file);
@@ -160,7 +162,7 @@ for (const name of ["dragleave", "drop"]) document.body.addEventListener(name, (
 document.body.addEventListener("drop", (event) => give(event.dataTransfer.files[0]));
 element.querySelectorAll("[data-example]").forEach((button) => button.addEventListener("click", () => {
   find("status").textContent = "Looking …";
-  trigger("example", { number: Number(button.dataset.example) });
+  tell("example", { number: Number(button.dataset.example) });
 }));
 
 // What the server says.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -73,7 +74,25 @@ class Visit:
         self._example: int | None = None  # the one that is looked at
         self._scene_is_new = False
         self._stale: set[Panel] = set()
-        self._ticket = 0
+        self._changing = Lock()
+        self._sent: dict[str, float] = {}  # when the newest change of each kind was made
+        self._ticket = 0  # a look goes on while it holds the newest
+        self._marking = Lock()  # what is out of date
+
+    def change(self, what: str, sent: float, change: Callable[[Visit], None]) -> bool:
+        """Change what is looked at, unless a change of this kind that was sent later came first.
+
+        Whether there is anything new to look at; `problem` says why a change cannot be.
+        """
+        with self._changing:
+            if sent < self._sent.get(what, sent):
+                return False
+            self._sent[what], self.problem = sent, ""
+            try:
+                change(self)
+            except ValueError as mistake:
+                self.problem = str(mistake)
+            return not self.problem
 
     def show_upload(self, given: Mapping[str, Any]) -> None:
         """Look at a picture that was given. `ValueError` if it cannot be used."""
@@ -90,17 +109,17 @@ class Visit:
         with self.studio.computing:
             self.patch = self._sights[0].standing_out
         self._example, self._scene_is_new = example, True
-        self._stale |= _FOLLOW_THE_PICTURE
+        self._outdate(_FOLLOW_THE_PICTURE)
 
     def hide(self, words: Mapping[str, Any]) -> None:
         """Hide another box. `ValueError` for one that cannot be hidden; the old one stays."""
         self.box = HiddenBox.written(words, self.grid)
-        self._stale |= _FOLLOW_THE_BOX
+        self._outdate(_FOLLOW_THE_BOX)
 
     def choose(self, words: Mapping[str, Any]) -> None:
         """Compare another patch. `ValueError` outside of the grid; the old one stays."""
         self.patch = ChosenPatch.written(words, self.grid)
-        self._stale.add("resemblance")
+        self._outdate({"resemblance"})
 
     def compare(self, names: Sequence[str]) -> None:
         """Show these models side by side. `ValueError` for none."""
@@ -108,7 +127,13 @@ class Visit:
         if not chosen:
             raise ValueError("No model is chosen: tick at least one.")
         self.shown = chosen
-        self._stale |= _FOLLOW_THE_PICTURE
+        self._outdate(_FOLLOW_THE_PICTURE)
+
+    def _outdate(self, stale: AbstractSet[Panel]) -> None:
+        """These panels show what was before; so does the look that goes on."""
+        with self._marking:
+            self._stale |= stale
+            self._ticket += 1
 
     def new_scene(self) -> dict[str, Any] | None:
         """What the picture's part of the page draws, once per picture."""
@@ -132,9 +157,10 @@ class Visit:
             yield step
 
     def _look(self) -> Iterator[Step]:
-        self._ticket += 1
-        ticket, sights = self._ticket, [self._sights[n] for n in self.shown]
-        box, patch, stale = self.box, self.patch, set(self._stale)
+        with self._marking:
+            self._ticket += 1
+            ticket, stale = self._ticket, set(self._stale)
+        box, patch, sights = self.box, self.patch, [self._sights[n] for n in self.shown]
         yield Step({}, "Looking …")
         for kind, draw, is_last in self._stages(sights, box, patch):
             if kind not in stale:
@@ -143,10 +169,11 @@ class Visit:
                 if ticket != self._ticket:
                     return
                 yield Step({kind: html}, "Looking …")
-            if ticket != self._ticket:
-                return
-            if is_last:
-                self._stale.discard(kind)
+            with self._marking:
+                if ticket != self._ticket:
+                    return
+                if is_last:
+                    self._stale.discard(kind)
         if ticket != self._ticket:
             return
         where = f"rows {box.top + 1} to {box.top + box.height}, columns {box.left + 1} to "

@@ -116,6 +116,29 @@ def test_a_new_box_ends_the_look_at_the_old_one_and_nothing_is_forgotten(visit: 
     assert kinds == {"surprise", "expected", "resemblance"}
 
 
+def test_changes_that_overtake_each_other_end_with_the_one_made_last(visit: Visit) -> None:
+    names = [looker.name for looker in visit.studio.lookers]
+    assert visit.change("models", 2.0, lambda one: one.compare(names[1:2]))
+    assert not visit.change("models", 1.0, lambda one: one.compare(names[:1]))
+    assert visit.shown == (1,)
+    assert visit.change("box", 1.0, lambda one: one.hide(WORDS))  # of another kind
+    assert not visit.change("models", 3.0, lambda one: one.compare([]))
+    assert visit.problem == "No model is chosen: tick at least one."
+    assert visit.change("models", 4.0, lambda one: one.compare(names[:1]))
+    assert (visit.shown, visit.problem) == ((0,), "")
+
+
+def test_a_change_while_a_panel_is_drawn_is_not_forgotten(visit: Visit) -> None:
+    look, shown = visit.look(), dict[str, str]()
+    for step in look:
+        shown |= step.panels
+        if "surprise" in shown:  # drawn, and not yet marked as up to date
+            visit.hide(WORDS)
+            break
+    assert list(look) == []
+    assert "surprise" in changed(visit)
+
+
 def test_a_mistake_changes_nothing(visit: Visit) -> None:
     changed(visit)
     box = visit.box
