@@ -17,7 +17,8 @@ from jepakit.core.errors import RunFailed
 from jepakit.data.sources import Source
 from jepakit.data.sources.arrays import ArraySource
 from jepakit.evaluation.comparison import Comparison
-from jepakit.runs.automatic import choose
+from jepakit.runs.automatic import MEMORY, choose
+from jepakit.runs.choices import section
 from jepakit.runs.config import RunConfig, flat
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.model import Model, open_model
@@ -38,10 +39,11 @@ def pretrain(
     """Train as `jepa pretrain --data` does, in this process; the same call continues the run.
 
     `pictures` is what `--data` takes, or an array of B H W, B H W C or B C H W; its `labels` only
-    judge the online probe. `settings` are those of the command (`optimization={"epochs": 50}`,
-    or `**{"optimization.epochs": 50}`), and the others are chosen for these pictures and the
-    device. Returns the run's folder, which `evaluate` takes. Raises `ValueError`, and `RunFailed`
-    if the run stopped.
+    judge the online probe. Arrays of more than 8 bits are scaled to the values that they hold, or
+    as `data.source.values` says, which floating-point numbers need. `settings` are those of the
+    command (`optimization={"epochs": 50}`, or `**{"optimization.epochs": 50}`), and the others are
+    chosen for these pictures and the device. Returns the run's folder, which `evaluate` takes.
+    Raises `ValueError`, and `RunFailed` if the run stopped.
 
     >>> pretrain(np.load("crops.npy"), optimization={"epochs": 50})  # doctest: +SKIP
     """
@@ -50,7 +52,9 @@ def pretrain(
     if not isinstance(given, str | Path | Source):
         if not hasattr(given, "ndim"):
             raise ValueError(f"a {type(given).__name__} is no array of pictures: use np.stack")
-        given = ArraySource.of(given, labels)
+        said = {"path": MEMORY, **section(settings, "data", "source")}
+        how = check(ArraySource.Settings, said)
+        given = ArraySource.of(given, labels, how.classes, values=how.values, layout=how.layout)
     content, reasons = choose(
         given, [device], settings, {name: str(value) for name, value in flat(settings).items()}
     )
@@ -58,6 +62,9 @@ def pretrain(
     console = Console(stderr=True)
     console.print(reasons)
     source = given if isinstance(given, Source) else None
+    how_read = config.data.source
+    if isinstance(source, ArraySource) and isinstance(how_read, ArraySource.Settings):
+        source = source.reading(how_read.values)
     if train(config, Place(), console, source):
         raise RunFailed(f"stopped and saved in {config.folder}: the same call continues")
     return config.folder

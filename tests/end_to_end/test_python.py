@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import jepakit
 from jepakit.core.errors import RunFailed
 from jepakit.data.sources.arrays import ArraySource
+from jepakit.runs.folder import RunFolder
+from jepakit.runs.yaml_file import read_yaml
 
 TINY: dict[str, Any] = {
     "data": {"view": {"size": 24}, "num_workers": 0},
@@ -66,6 +69,31 @@ def test_a_finished_run_of_other_pictures_is_not_mixed_up(tmp_path: Path) -> Non
             optimization={"epochs": 1, "warmup_epochs": 0.2},
             **TINY,
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "range"),
+    [
+        (np.uint16, {}, [0, 4000]),
+        (np.uint16, {"data.source.values": [0, 2000]}, [0, 2000]),
+        (np.float32, {"data.source.values": [0, 2000]}, [0, 2000]),
+    ],
+)
+def test_arrays_of_more_than_8_bits_use_the_values_that_they_hold(
+    tmp_path: Path, kind: type, more: dict[str, Any], range: list[int]
+) -> None:
+    pictures = np.random.default_rng(0).integers(0, 4000, (40, 28, 28)).astype(kind)
+    folder = RunFolder(
+        jepakit.pretrain(
+            pictures,
+            **{"device": "cpu", "folder": str(tmp_path / "run"), **TINY, **more},
+            optimization={"epochs": 0.4, "warmup_epochs": 0.2},
+        )
+    )
+    source = read_yaml(folder.config)["data"]["source"]
+    assert (source["channels"], source["values"]) == (1, range)
+    seen = json.loads(folder.statistics.read_text())  # of what the network is given
+    assert seen["mean"][0] == pytest.approx(0.5 if range[1] == 4000 else 0.75, abs=0.01)
 
 
 def test_settings_may_be_named_in_full(tmp_path: Path) -> None:

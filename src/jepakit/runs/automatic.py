@@ -19,9 +19,10 @@ from jepakit.data.sources import (
     guess_source,
     short_name,
 )
+from jepakit.data.sources.arrays import ArraySource
 from jepakit.data.sources.guess import SCENES
 from jepakit.data.sources.picture_files import Decoding
-from jepakit.runs.channel_values import look_at_values
+from jepakit.runs.channel_values import look_at_stored, look_at_values
 from jepakit.runs.choices import Choices, section
 from jepakit.runs.recipes import choose_networks, choose_schedule
 from jepakit.runs.yaml_file import check
@@ -67,10 +68,13 @@ def choose(
 def _choose_values(chosen: Choices, source: Source) -> Source:
     """The range of arrays of more than 8 bits: within all of 16 bits they would be nearly black."""
     settings = getattr(source, "settings", None)
-    if not isinstance(settings, Decoding) or settings.values is not None or not _in_files(settings):
+    if not isinstance(settings, Decoding) or settings.values is not None:
         return source
     try:
-        looked = look_at_values(settings, NUM_LOOKED_AT)
+        if isinstance(source, ArraySource):
+            looked = look_at_stored(source, NUM_LOOKED_AT)
+        else:
+            looked = look_at_values(settings, NUM_LOOKED_AT)
     except ValueError:  # none of them can be read: `look_at` tells why
         return source
     found = looked.suggested() if looked else None
@@ -78,12 +82,10 @@ def _choose_values(chosen: Choices, source: Source) -> Source:
         return source
     why = f"99 of 100 {looked.type} values lie within, of {NUM_LOOKED_AT} pictures at most"
     chosen.take("data.source.values", list(found), why)
+    if isinstance(source, ArraySource):
+        return source.reading(found)
     read: Any = settings.model_copy(update={"values": found})
     return build_source(read)
-
-
-def _in_files(settings: Any) -> bool:
-    return str(getattr(settings, "path", "")) != MEMORY
 
 
 def _has_channels(source: Source) -> bool:
@@ -142,6 +144,8 @@ def _choose_source(
     if isinstance(data, Source):
         chosen.take("data.source.kind", "arrays", "given by the program")
         chosen.content["data"]["source"] |= {"path": MEMORY, "channels": data.num_channels}
+        if isinstance(data, ArraySource) and data.settings.values:
+            chosen.content["data"]["source"]["values"] = list(data.settings.values)
         return data
     if data is None:
         chosen.take("data.source.kind", SCENES, "no --data given: built-in procedural scenes")

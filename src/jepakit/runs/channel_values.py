@@ -13,7 +13,6 @@ from jaxtyping import Float
 
 from jepakit.core.randomness import generator
 from jepakit.data.sources import BrokenPicture, Source, build_source
-from jepakit.data.sources.array_files import find_layout, read_arrays
 from jepakit.data.sources.arrays import ArraySource
 from jepakit.data.sources.picture_files import read_values
 from jepakit.data.sources.stored import StoredSource
@@ -54,7 +53,14 @@ def look_at_values(settings: Any, num_pictures: int) -> ChannelValues | None:
     """
     if "values" not in type(settings).model_fields:
         return None
-    source = build_source(settings.model_copy(update={"values": settings.values or _ANY_RANGE}))
+    return look_at_stored(
+        build_source(settings.model_copy(update={"values": settings.values or _ANY_RANGE})),
+        num_pictures,
+    )
+
+
+def look_at_stored(source: Source, num_pictures: int) -> ChannelValues | None:
+    """`look_at_values` of a source that is open."""
     num, read = min(num_pictures, len(source)), _reader(source)
     chosen = generator(0, "statistics").choice(len(source), num, replace=False)
     looks: list[_Look] = []
@@ -89,12 +95,7 @@ class _Look:
 def _reader(source: Source) -> Callable[[int], np.ndarray | None]:
     """Gives a picture's values as they are stored, H W C; None for what is no array."""
     if isinstance(source, ArraySource):
-        how = source.settings
-        array = read_arrays(how.path.expanduser(), how.split).pictures
-        if array.ndim == 3:
-            return lambda index: array[index][..., None]
-        first = find_layout(array.shape, how.layout, how.channels) == "channels_first"
-        return lambda index: np.moveaxis(array[index], 0, 2) if first else array[index]
+        return source.stored_values
     if isinstance(source, StoredSource):
         return partial(_read_stored, source)
     return lambda index: None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from pydantic import Field
 
 from jepakit.data.sources.array_files import Layout, find_layout, read_arrays
@@ -81,6 +83,12 @@ class ArraySource(Source):
         )
         return source
 
+    def reading(self, values: tuple[float, float] | None) -> ArraySource:
+        """The same pictures, of which these values become black and white."""
+        source = copy(self)
+        source.settings = self.settings.model_copy(update={"values": values})
+        return source
+
     def __len__(self) -> int:
         return self._length
 
@@ -88,18 +96,22 @@ class ArraySource(Source):
         return Sample(self.open(index).pixels().copy(), self.name(index), self.label(index))
 
     def open(self, index: int) -> Picture:
-        if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} does not exist: indices are 0 to {len(self) - 1}")
-        if self._pictures is None:
-            self._read_file()
-        assert self._pictures is not None
-        picture = self._pictures[index]
+        picture = self.stored_values(index)
         if picture.dtype == np.uint8 and picture.shape[2] == self.num_channels:
             return Pixels(picture)
         try:
             return Pixels(fit_array(picture, self.settings))
         except ValueError as error:
             raise BrokenPicture(self.name(index), str(error)) from error
+
+    def stored_values(self, index: int) -> Shaped[np.ndarray, "H W C"]:
+        """A picture before it becomes one of 8 bits."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"picture {index} does not exist: indices are 0 to {len(self) - 1}")
+        if self._pictures is None:
+            self._read_file()
+        assert self._pictures is not None
+        return self._pictures[index]
 
     def name(self, index: int) -> str:
         return f"picture-{index:06d}"
