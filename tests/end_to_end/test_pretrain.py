@@ -95,9 +95,12 @@ def test_changed_pictures_are_refused_unless_that_is_wanted(jepa: Jepa, tmp_path
     assert again.wait() == 2
     assert "the pictures changed since the run in" in again.errors
     assert "data.allow_changed=true" in again.errors
+    listed = run / "broken_pictures.csv"
+    listed.write_text("name,reason\na/repaired.png,it was cut\n")
     wanted = jepa("pretrain", "--data", "pets", *words, "data.allow_changed=true", folder=tmp_path)
     assert wanted.wait() == 0, wanted.said
     assert "continuing at step 9" in wanted.said
+    assert not listed.exists()
 
 
 def test_pictures_that_could_not_be_read_are_told_at_the_end(jepa: Jepa, tmp_path: Path) -> None:

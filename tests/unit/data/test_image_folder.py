@@ -375,6 +375,22 @@ def test_index_is_kept_and_notices_changes(tmp_path, monkeypatch):
     assert second.fingerprint() != first.fingerprint()
 
 
+def test_pictures_replaced_in_place_are_noticed(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("x", "y"):
+        _save(folder / f"{name}.png", _grey())
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    _old(folder)
+    cache = tmp_path / "cache"
+    before = _folder(folder, index_cache=cache).fingerprint()
+    assert _folder(folder, index_cache=cache).fingerprint() == before
+    times = folder.stat().st_mtime_ns
+    (folder / "x.png").write_bytes((folder / "x.png").read_bytes() + b"more")
+    assert folder.stat().st_mtime_ns == times
+    assert _folder(folder, index_cache=cache).fingerprint() != before
+
+
 def test_a_folder_that_was_just_written_is_not_trusted(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 _VERSION = 1
 # A folder touched this shortly before it was read may change again under the same time stamp.
 _SETTLING_SECONDS = 2.0
+_NUM_COMPARED = 256  # pictures whose sizes are looked at again; all would take long over a network
 
 
 class PackedNames:
@@ -50,7 +51,8 @@ def index_folder(root: Path, cache: bool | Path) -> FolderIndex:
     """The pictures below `root`, from the cache if no folder changed since.
 
     `cache` is a folder, or True for `$JEPAKIT_CACHE/index` (default `~/.cache/jepakit/index`).
-    A picture that was overwritten in place is not noticed; one that was added or removed is.
+    A picture that was added or removed is noticed. One that was overwritten in place is if its size
+    changed and it is among `_NUM_COMPARED`, spread over the folder.
     """
     if cache is False:
         return _scan(root)
@@ -112,13 +114,19 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 
 def _is_current(root: Path, index: FolderIndex) -> bool:
+    some = np.linspace(0, len(index.names) - 1, min(len(index.names), _NUM_COMPARED)).astype(int)
     try:
         return all(
             os.stat(root / folder).st_mtime_ns == modified
             for folder, modified in index.folder_times.items()
-        )
+        ) and all(_size_now(root / index.names[n]) == index.sizes[n] for n in some)
     except FileNotFoundError:
         return False
+
+
+def _size_now(path: Path) -> int:
+    """As `_size` has it: a link whose picture is gone is a picture of no bytes."""
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _load(cache_file: Path) -> FolderIndex | None:
