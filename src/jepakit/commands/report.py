@@ -12,6 +12,8 @@ from rich.console import Console
 from jepakit.commands.evaluate import main_columns
 from jepakit.core.devices import choose_device, choose_precision
 from jepakit.evaluation.comparison import Comparison
+from jepakit.runs.automatic import MEMORY
+from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.own_pictures import PicturesGone
@@ -22,6 +24,8 @@ from jepakit.runs.seeing.pictures import pictures_to_show
 from jepakit.runs.seeing.settings import SeeingSettings, What
 from jepakit.runs.weights import load_weights
 from jepakit.runs.yaml_file import apply_overrides, check
+
+_NOT_DRAWN = "Nothing is drawn"  # on pages without drawings only
 
 
 def report(
@@ -46,18 +50,46 @@ def report(
     try:
         looking = looking_at(loaded, device, words, decoder, data)
     except PicturesGone as error:
-        notes = [f"Nothing is drawn, because {error}."]
+        notes = [f"{_NOT_DRAWN}, because {error}."]
         console.print(*notes, markup=False, highlight=False, soft_wrap=True)
+        if out is None and (kept := _keep_drawings(trained.folder)):
+            told = f"the page with drawings is kept: {kept}"
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
     given = [*(["--data", data] if data else []), *(["--decoder", decoder] if decoder else [])]
     what: tuple[What, ...] = (*SHOWN, "imagine") if decoder else SHOWN
-    config = str(run / "config.yaml")
-    lines = [["pretrain", config, "folder=runs/again"], ["evaluate", "runs/again"]]
-    lines.append(["report", "runs/again", *given, *words])
-    command = "\n".join(shlex.join(["jepa", *line]) for line in lines)
+    command = _again(trained.config, run / "config.yaml", [*given, *words])
     tell = lambda line: console.print(line, style="dim")  # noqa: E731
     page = write_report(trained, looking, found, command, out, what, tell, notes)
     console.print(f"open {page.resolve()}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _keep_drawings(folder: RunFolder) -> Path | None:
+    """Moves a page with drawings out of the way of one without."""
+    page = folder.page
+    if not page.exists() or _NOT_DRAWN in page.read_text(encoding="utf-8"):
+        return None
+    return page.replace(page.with_stem(f"{page.stem}-with-drawings"))
+
+
+def _again(config: RunConfig, written: Path, words: Sequence[str]) -> str:
+    """The lines that make the run and its page again."""
+    path = str(getattr(config.data.source, "path", ""))
+    lines = [
+        shlex.join(["jepa", "pretrain", str(written), "folder=runs/again"]),
+        shlex.join(["jepa", "evaluate", "runs/again"]),
+        shlex.join(["jepa", "report", "runs/again", *words]),
+    ]
+    if path == MEMORY:
+        return (
+            "# in Python, where the pictures were: jepakit.pretrain(pictures, folder='runs/again', "
+            "...) with the settings below; then, as they are in no file:\n"
+            "jepa evaluate runs/again --data PICTURES\n"
+            "jepa report runs/again --data PICTURES"
+        )
+    if path and "://" not in path and not Path(path).expanduser().exists():
+        lines.insert(0, f"# where {path} is: the run may have begun in another directory")
+    return "\n".join(lines)
 
 
 def evaluations(folder: RunFolder) -> list[Judged]:

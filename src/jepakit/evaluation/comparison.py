@@ -185,7 +185,7 @@ def tabulate(
             "one split"
         )
     together = np.stack(marks)
-    bounds = bootstrap(together, seed, num_resamples)
+    bounds = _widen_certain(together, *bootstrap(together, seed, num_resamples))
     numbers = np.stack([together.mean(axis=1), *bounds], axis=1).tolist()
     scores: dict[str, dict[str, Score]] = {row: {} for row in judgements}
     for (row, name), (value, low, high) in zip(places, numbers, strict=True):
@@ -212,6 +212,18 @@ def bootstrap(marks: np.ndarray, seed: int, num_resamples: int) -> tuple[np.ndar
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(np.concatenate(means), (tail, 1 - tail), axis=0)
     return low, high
+
+
+def _widen_certain(
+    marks: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The exact interval (Clopper and Pearson 1934) where all pictures are right, or all wrong.
+
+    Resampling them finds no luck, however few they are.
+    """
+    right, wrong = (marks == 1).all(axis=1), (marks == 0).all(axis=1)
+    bound = ((1 - _CONFIDENCE) / 2) ** (1 / marks.shape[1])
+    return np.where(right, bound, low), np.where(wrong, 1 - bound, high)
 
 
 def _heading(column: str) -> str:

@@ -71,9 +71,7 @@ def assemble(
     state = checkpoints.load_newest()
     check_data(config, state.facts if state else None, source)
     if place.is_first and state and state.facts["data"] != source.fingerprint():
-        folder.broken_pictures.unlink(
-            missing_ok=True
-        )  # perhaps repaired; what is broken shows anew
+        folder.broken_pictures.unlink(missing_ok=True)  # perhaps repaired
     statistics = open_statistics(config, source, folder)
     normaliser = Normalizer(statistics).to(device)
 

@@ -136,14 +136,21 @@ def _scores(judged: Judged, told_apart: bool) -> list[Section]:
         f"(interval {100 * m.low:+.1f} to {100 * m.high:+.1f})"
         for column, m in zip(main, margins, strict=True)
     )
+    unsure = [c for c, m in zip(main, margins, strict=True) if m.low <= 0 <= m.high]
     is_clear = all(m.low > 0 for m in margins)
-    unsure = "" if is_clear or any(m.high < 0 for m in margins) else f" {_luck(comparison)}"
-    return [table, Text(f"{best}: {told}.{unsure}", tone="good" if is_clear else "warning")]
+    words = f"{best}: {told}.{_luck(comparison, best, unsure)}"
+    return [table, Text(words, tone="good" if is_clear else "warning")]
 
 
-def _luck(comparison: Comparison) -> str:
-    number = comparison.num_pictures
-    return f"So close with {number:,} test pictures, it may be luck: evaluate on more pictures."
+def _luck(comparison: Comparison, row: str, unsure: Sequence[str]) -> str:
+    """What to think of the scores whose margins may be luck."""
+    if not unsure:
+        return ""
+    number, which = comparison.num_pictures, ", ".join(map(_short, unsure))
+    if all(comparison.value(row, c) == 1 and comparison.margin(row, c).value == 0 for c in unsure):
+        return f" A baseline has all right too ({which}): harder pictures would tell them apart."
+    told = f" So close with {number:,} test pictures, it may be luck ({which}): "
+    return f"{told}evaluate on more pictures."
 
 
 def _short(column: str) -> str:

@@ -12,6 +12,8 @@ from jepakit.training.monitors.online_probe import has_fallen
 from jepakit.training.monitors.throughput import LONG_LOADING
 from jepakit.visualization.curves import Curve
 
+_ALIKE = 0.95
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -75,35 +77,35 @@ def _rank(last: Mapping[str, float], width: int) -> Verdict:
             "The rank of the features was not measured (monitors.collapse.every), so a collapse "
             "would not be seen here.",
         )
-    good = rank >= max(4.0, 0.1 * width)
-    words = (
-        f"The features use about {rank:.0f} of their {width} dimensions (RankMe); fewer than a "
-        "tenth would mean that they are collapsing."
-    )
-    return Verdict(good, words)
+    fewest = max(4.0, 0.1 * width)
+    words = f"The features use about {rank:.1f} of their {width} dimensions (RankMe)"
+    if rank < fewest:
+        return Verdict(False, f"{words}, fewer than {fewest:.1f}: they are collapsing.")
+    return Verdict(True, f"{words}; fewer than {fewest:.1f} would mean that they are collapsing.")
 
 
 def _cosine(last: Mapping[str, float]) -> Verdict | None:
     cosine = last.get("collapse/cosine")
     if cosine is None:
         return None
-    words = (
-        f"The features of different pictures have a cosine of {cosine:.2f}: above 0.95 they would "
-        "all be the same."
-    )
-    return Verdict(cosine <= 0.95, words)
+    words = f"The features of different pictures have a cosine of {cosine:.2f}"
+    if cosine > _ALIKE:
+        return Verdict(False, f"{words}, above {_ALIKE}: they are nearly the same.")
+    return Verdict(True, f"{words}; above {_ALIKE} they would be nearly the same.")
 
 
 def _position(last: Mapping[str, float]) -> Verdict | None:
     gap, share = last.get("position/gap"), last.get("position/share")
     if gap is None or share is None:
         return None
+    nearer = "closer (in cosine) to" if gap >= 0 else "farther (in cosine) from"
+    good = gap >= 0.02 and share <= _ALIKE
     words = (
-        f"A prediction is {gap:.2f} closer (in cosine) to its own target than to another picture's "
-        f"at the same place, and the place explains {share:.0%} of the targets: predictions "
-        f"{'tell' if gap >= 0.02 and share <= 0.95 else 'hardly tell'} pictures apart."
+        f"A prediction is {abs(gap):.2f} {nearer} its own target than {nearer.split()[-1]} another "
+        f"picture's at the same place, and the place explains {share:.0%} of the targets: "
+        f"predictions {'tell' if good else 'hardly tell'} pictures apart."
     )
-    return Verdict(gap >= 0.02 and share <= 0.95, words)
+    return Verdict(good, words)
 
 
 def _probe(curves: Mapping[str, Curve], num_probed: int) -> Verdict | None:

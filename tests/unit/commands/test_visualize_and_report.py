@@ -135,9 +135,9 @@ def test_a_report_says_how_the_run_went() -> None:
         *("Surprise", "What the model expects in a hidden block", "How the training went"),
     ):
         assert heading in page
-    assert "The features use about 2 of their 32 dimensions" in page
+    assert "The features use about 2.0 of their 32 dimensions" in page
     assert "0.500 at first" in page
-    assert "it may be luck: evaluate on more pictures" in page  # the dataset is tiny
+    assert "A baseline has all right too" in page  # the dataset is tiny
     assert page.count('class="tone">Good.') + page.count('class="tone">Warning.') >= 4  # each
     assert "90 images/s" in page
 
@@ -163,6 +163,15 @@ def test_a_report_of_a_run_whose_pictures_are_gone(
     assert run(f"report runs/my-run --device cpu {FEW} --data pictures/classes") == 0
     assert "Trained beside random" in page.read_text()
     assert "12 pictures/classes" in page.read_text()
+    assert run(f"report runs/my-run --device cpu {FEW}") == 0  # once more without pictures
+    kept = page.with_name("report-with-drawings.html")
+    assert f"the page with drawings is kept: {kept}" in capsys.readouterr().out
+    assert "Trained beside random" in kept.read_text()
+    last = page.read_text()
+    assert "Trained beside random" not in last
+    in_python = "# in Python, where the pictures were: jepakit.pretrain"
+    assert (in_python in last) == (path == "memory")
+    assert ("# where no/pictures is: the run may have begun" in last) == (path != "memory")
     assert run("visualize runs/my-run --what masks") == 2
     assert told in " ".join(capsys.readouterr().err.split())
     assert run("export runs/my-run out --to huggingface") == 0

@@ -35,7 +35,8 @@ def test_values_are_means_and_intervals_are_binomial(table: Comparison) -> None:
     assert score.value == pytest.approx(0.6)
     assert score.low == pytest.approx(0.6 - 1.96 * deviation, abs=0.004)
     assert score.high == pytest.approx(0.6 + 1.96 * deviation, abs=0.004)
-    assert table.scores["random"]["knn_20"].high == 0.0
+    none = table.scores["random"]["knn_20"]
+    assert (none.low, none.high) == (0.0, pytest.approx(1 - 0.025 ** (1 / NUM_PICTURES)))
     assert table.num_pictures == NUM_PICTURES
     assert table.chosen["random"] == {"linear_l2": 0.01}
 
@@ -120,7 +121,7 @@ def test_terminal_table_shows_every_cell(table: Comparison) -> None:
     console.print(table.table())
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    for words in ("trained", "random", "linear", "knn 20", "60.0 (", "40.0 (", "0.0 (0.0–0.0)"):
+    for words in ("trained", "random", "linear", "knn 20", "60.0 (", "40.0 (", "0.0 (0.0–0.4)"):
         assert words in text
 
 
@@ -154,3 +155,11 @@ def test_compare_runs_every_evaluation_on_every_row() -> None:
     assert table.value("known", "knn_10") == table.value("known", "linear") == 1.0
     assert table.margin("known", "linear").low > 0.4
     assert table.num_pictures == 100
+
+
+def test_a_few_pictures_that_are_all_right_are_not_certain() -> None:
+    right = tabulate({"a": judgement(1.0, num=24), "b": judgement(0.9, num=24)})
+    score = right.scores["a"]["linear"]
+    assert (score.value, score.high) == (1.0, 1.0)
+    assert score.low == pytest.approx(0.858, abs=0.001)  # 0.025 ** (1 / 24)
+    assert right.margin("a", "linear").low < 0

@@ -38,9 +38,18 @@ def test_a_healthy_run() -> None:
     ("name", "values", "told"),
     [
         ("loss", [0.4, float("nan"), 0.3], "not finite at 1 of 3 steps"),
-        ("collapse__rankme", [90.0, 12.0], "use about 12 of their 192 dimensions"),
-        ("collapse__cosine", [0.2, 0.97], "a cosine of 0.97"),
+        (
+            "collapse__rankme",
+            [90.0, 12.0],
+            "use about 12.0 of their 192 dimensions (RankMe), fewer than 19.2: they are",
+        ),
+        ("collapse__cosine", [0.2, 0.97], "a cosine of 0.97, above 0.95: they are nearly the same"),
         ("position__gap", [0.1, 0.01], "hardly tell pictures apart"),
+        (
+            "position__gap",
+            [0.1, -0.004],
+            "is 0.00 farther (in cosine) from its own target than from",
+        ),
         ("position__share", [0.1, 0.96], "the place explains 96%"),
         ("probe__linear", [0.2, 0.6, 0.5], "had been 60%: an earlier checkpoint is better"),
         ("probe__linear", [0.2], "had 20% when it was asked, once"),
