@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jepakit
+from jepakit.cli import main
 from jepakit.core.errors import RunFailed
 from jepakit.data.sources.arrays import ArraySource
 from jepakit.runs.folder import RunFolder
@@ -93,7 +94,27 @@ def test_arrays_of_more_than_8_bits_use_the_values_that_they_hold(
     source = read_yaml(folder.config)["data"]["source"]
     assert (source["channels"], source["values"]) == (1, range)
     seen = json.loads(folder.statistics.read_text())  # of what the network is given
+    assert jepakit.load(folder.path, "cpu").views(pictures)[..., 0].mean() / 255 == pytest.approx(
+        seen["mean"][0], abs=0.02
+    )
     assert seen["mean"][0] == pytest.approx(0.5 if range[1] == 4000 else 0.75, abs=0.01)
+
+
+def test_a_grey_run_of_a_program_is_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, _ = shades()
+    folder = jepakit.pretrain(
+        pictures[..., 0],
+        **{"device": "cpu", "folder": str(tmp_path / "run"), **TINY},
+        optimization={"epochs": 0.4, "warmup_epochs": 0.2},
+    )
+    assert (
+        main(["export", str(folder), str(tmp_path / "a.safetensors"), "--to", "safetensors"]) == 0
+    )
+    told = " ".join(capsys.readouterr().out.split())
+    assert "compared on built-in scenes instead: the run's pictures were in the memory" in told
+    assert "built-in scenes in grey" in told
 
 
 def test_settings_may_be_named_in_full(tmp_path: Path) -> None:

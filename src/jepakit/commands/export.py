@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import field_validator
 from rich.console import Console
@@ -15,6 +16,7 @@ from jepakit.core.settings import Settings
 from jepakit.data.loader import evaluation_loader
 from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source, build_source, guess_source
+from jepakit.data.sources.arrays import ArraySource
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
 from jepakit.models.patches import as_pair
 from jepakit.pretrained.companions import FACTS, main_network
@@ -32,6 +34,7 @@ from jepakit.runs.weights import load_weights
 from jepakit.runs.yaml_file import check
 
 _NUM_PICTURES = 4
+_NUM_SCENES = 64
 _CPU = torch.device("cpu")
 
 
@@ -143,13 +146,14 @@ def _pictures(loaded: Loaded, data: str | None, console: Console) -> tuple[Sourc
         try:
             return own_pictures(config), "the run's pictures"
         except PicturesGone as error:
-            if channels != 3:
-                raise
             told = f"compared on built-in scenes instead: {error}"
             console.print(told, style="dim", markup=False)
-    if channels != 3:
-        raise ValueError(f"name pictures of {channels} channels to compare with: --data PICTURES")
-    return build_source(ProceduralScenes.Settings(num_pictures=64)), "built-in scenes"
+    scenes = build_source(ProceduralScenes.Settings(num_pictures=_NUM_SCENES))
+    if channels == 3:
+        return scenes, "built-in scenes"
+    grey = np.stack([scenes.sample(n).picture.mean(axis=2) for n in range(_NUM_SCENES)])
+    alike = np.repeat(grey.astype(np.uint8)[..., None], channels, axis=3)
+    return ArraySource.of(alike, layout="channels_last"), "built-in scenes in grey"
 
 
 def comparison_pictures(weights: Weights, source: Source, words: str) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -30,16 +31,21 @@ _BATCH = 4  # axes
 
 
 def views_of(
-    given: PictureInputs, num_channels: int, view: Callable[[Picture], Tensor]
+    given: PictureInputs,
+    num_channels: int,
+    view: Callable[[Picture], Tensor],
+    values: tuple[float, float] | None = None,
 ) -> Iterator[Tensor]:
     """The view of every picture in turn; nothing is held, so that a generator may go on for long.
 
-    Paths; images of PIL; numpy arrays H W, H W C or B H W C; tensors H W, C H W or B C H W; and
-    iterables of all these, mixed. Arrays hold uint8, uint16, or floats from 0 to 1. Grey, colour
-    and transparency are converted as in files. Raises `ValueError`, which names the picture.
+    Paths; images of PIL; numpy arrays H W or H W C; tensors H W or C H W; batches of either, B H W
+    C or B C H W (B H W for a network of one channel); and iterables of all these, mixed. Arrays
+    hold uint8, uint16, or floats from 0 to 1; with `values`, any, of which these become black and
+    white, except uint8. Grey, colour and transparency are converted as in files. Raises
+    `ValueError`, which names the picture.
     """
-    how = Decoding(channels=num_channels)
-    for number, one in enumerate(_one_by_one(given)):
+    how = Decoding(channels=num_channels, values=values)
+    for number, one in enumerate(_one_by_one(given, num_channels)):
         name = str(one) if isinstance(one, str | os.PathLike) else f"picture {number}"
         try:
             with broken_if_it_fails(name):
@@ -49,19 +55,42 @@ def views_of(
         yield made
 
 
-def _one_by_one(given: Any) -> Iterator[Any]:
+def _one_by_one(given: Any, num_channels: int) -> Iterator[Any]:
     """Batches and iterables, and iterables within them, taken apart."""
     if isinstance(given, Image.Image | str | os.PathLike):
         yield given
     elif isinstance(given, np.ndarray) and given.dtype.kind in "OUS":  # paths, or images of PIL
-        yield from (one for inner in given.ravel().tolist() for one in _one_by_one(inner))
+        yield from (
+            one for inner in given.ravel().tolist() for one in _one_by_one(inner, num_channels)
+        )
     elif isinstance(given, np.ndarray | Tensor):
-        yield from given if given.ndim == _BATCH else [given]
+        yield from _pictures_of(given, num_channels)
     elif isinstance(given, Iterable) and not isinstance(given, bytes | dict):
         for inner in given:
-            yield from _one_by_one(inner)
+            yield from _one_by_one(inner, num_channels)
     else:
         raise ValueError(f"a {type(given).__name__} is no picture: give {_KINDS}")
+
+
+def _pictures_of(array: Any, num_channels: int) -> Iterable[Any]:
+    """Those of a batch, their channels where `_open` looks for them; or the one that it is."""
+    usable = _usable_channels(num_channels)
+    if array.ndim == _BATCH:
+        usual, other = (1, 3) if isinstance(array, Tensor) else (3, 1)
+        is_other = array.shape[usual] not in usable and array.shape[other] in usable
+        return (_moved(one, other - 1, usual - 1) for one in array) if is_other else array
+    if array.ndim == 3 and num_channels == 1 and not usable & {array.shape[0], array.shape[2]}:
+        return array  # B H W
+    return [array]
+
+
+def _usable_channels(num_channels: int) -> set[int]:
+    return {num_channels, *(MODE_OF_CHANNELS if num_channels in MODE_OF_CHANNELS else ())}
+
+
+def _moved(one: Any, begin: int, end: int) -> Any:
+    move = torch.movedim if isinstance(one, Tensor) else np.moveaxis
+    return move(one, begin, end)
 
 
 def _open(one: Any, how: Decoding) -> Picture:
@@ -78,7 +107,9 @@ def _open(one: Any, how: Decoding) -> Picture:
     else:
         axes = "H W C"
     _check_axes(one, shape, axes, how.channels)
-    return Pixels(fit_array(_in_bytes(one), how))
+    if how.values is not None and one.dtype != np.uint8:
+        return Pixels(fit_array(one, how))
+    return Pixels(fit_array(_in_bytes(one), how.model_copy(update={"values": None})))
 
 
 def _open_file(path: Path, how: Decoding) -> Picture:
@@ -96,7 +127,7 @@ def _check_axes(array: np.ndarray, shape: tuple[int, ...], axes: str, num_channe
         raise ValueError(f"{told}: a picture has 2 or 3 axes, and a batch 4")
     if array.ndim == 2:
         return
-    usable = {num_channels, *(MODE_OF_CHANNELS if num_channels in MODE_OF_CHANNELS else ())}
+    usable = _usable_channels(num_channels)
     found = array.shape[-1]
     if found in usable:
         return

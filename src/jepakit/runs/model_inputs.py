@@ -34,7 +34,7 @@ class ModelInputs:
             raise ValueError(f"batch_size={batch_size!r} must be a whole number, at least 1")
         view: Any = _whole if size == "whole" else self.centre_view(size)
         batch: list[Tensor] = []
-        for one in views_of(pictures, self.loaded.encoder.num_channels, view):
+        for one in views_of(pictures, self.loaded.encoder.num_channels, view, self._values()):
             if batch and (len(batch) == batch_size or one.shape != batch[0].shape):
                 yield torch.stack(batch)
                 batch = []
@@ -53,6 +53,11 @@ class ModelInputs:
         view = CentreView(check(CentreView.Settings, {"size": chosen}))
         self._check_size(view.size)
         return view
+
+    def _values(self) -> tuple[float, float] | None:
+        """Which became black and white in the training, where a run tells."""
+        trained = self.loaded.trained
+        return getattr(trained.config.data.source, "values", None) if trained else None
 
     def _check_size(self, size: tuple[int, int]) -> None:
         encoder, usual = self.loaded.encoder, self.loaded.size

@@ -42,6 +42,8 @@ def forms(path: Path) -> dict[str, Any]:
         "transparent": Image.fromarray(PIXELS).convert("RGBA"),
         "batch": PIXELS[None],
         "tensor batch": tensor[None],
+        "batch, channels first": PIXELS[None].transpose(0, 3, 1, 2),
+        "tensor batch, channels last": torch.from_numpy(PIXELS)[None],
     }
 
 
@@ -77,6 +79,24 @@ def test_grey_and_colour_are_converted_and_bands_must_agree() -> None:
     assert torch.equal(one[0], torch.from_numpy(np.array(Image.fromarray(PIXELS).convert("L"))))
     bands = np.random.default_rng(0).integers(0, 256, (10, 12, 7), dtype=np.uint8)
     assert views(bands, num_channels=7)[0].shape == (7, 10, 12)
+
+
+def test_a_grey_network_takes_batches_without_channels() -> None:
+    grey = np.stack([PIXELS[..., 0], PIXELS[..., 1]])
+    for form in (grey, torch.from_numpy(grey), grey[..., None], grey[:, None]):
+        found = views(form, num_channels=1)
+        assert [one[0].tolist() for one in found] == grey.tolist()
+    with pytest.raises(ValueError, match="it has 12 channels and the network takes 3"):
+        views(grey)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_values_of_the_training_become_black_and_white(kind: type) -> None:
+    deep = np.array([[100, 600], [1100, 5000]], kind)
+    (found,) = views_of(deep, 1, whole, values=(100.0, 1100.0))
+    assert found[0].tolist() == [[0, 128], [255, 255]]
+    (bytes_stay,) = views_of(PIXELS[..., 0], 1, whole, values=(100.0, 1100.0))
+    assert bytes_stay[0].tolist() == PIXELS[..., 0].tolist()
 
 
 def test_a_turned_photograph_is_upright(tmp_path: Path) -> None:
