@@ -109,9 +109,10 @@ def test_a_grey_run_of_a_program_is_exported(
         **{"device": "cpu", "folder": str(tmp_path / "run"), **TINY},
         optimization={"epochs": 0.4, "warmup_epochs": 0.2},
     )
-    assert (
-        main(["export", str(folder), str(tmp_path / "a.safetensors"), "--to", "safetensors"]) == 0
-    )
+    words = ["export", str(folder), str(tmp_path / "a.safetensors"), "--to", "safetensors"]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "compared on built-in scenes instead: the run's pictures were in the memory" in told
     assert "built-in scenes in grey" in told
