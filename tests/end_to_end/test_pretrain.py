@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 
+from jepakit.commands.pretrain import train
+from jepakit.core.distributed import Place
 from jepakit.runs.config import RunConfig
 from jepakit.runs.yaml_file import check, read_yaml
 
@@ -101,6 +105,22 @@ def test_changed_pictures_are_refused_unless_that_is_wanted(jepa: Jepa, tmp_path
     assert wanted.wait() == 0, wanted.said
     assert "continuing at step 9" in wanted.said
     assert not listed.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "told"),
+    [
+        ("folder", "pets", "(pets is looked for in {here}; the run may have begun elsewhere)"),
+        ("arrays", "memory", "(the run's pictures were in a program: continue there, with"),
+    ],
+)
+def test_a_config_from_elsewhere_says_where_its_pictures_are_looked_for(
+    kind: str, path: str, told: str, tmp_path: Path
+) -> None:
+    config = {"data": {"source": {"kind": kind, "path": path}}, "folder": str(tmp_path / "a/b")}
+    with pytest.raises(ValueError, match=re.escape(told.format(here=Path.cwd()))):
+        train(check(RunConfig, config), Place(), Console())
+    assert not (tmp_path / "a").exists()
 
 
 def test_pictures_that_could_not_be_read_are_told_at_the_end(jepa: Jepa, tmp_path: Path) -> None:

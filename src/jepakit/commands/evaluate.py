@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from jepakit.core.devices import choose_device
-from jepakit.data.sources import open_parts, short_name
+from jepakit.data.sources import short_name
 from jepakit.data.splits import TrainAndTest, train_and_test
 from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
@@ -21,6 +21,7 @@ from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
+from jepakit.runs.given_pictures import open_alike
 from jepakit.runs.own_pictures import own_parts
 from jepakit.runs.run_state import run_state
 from jepakit.runs.subjects import Candidate, open_candidates
@@ -95,7 +96,11 @@ def evaluate_named(
     results.path.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode(False):
         found = evaluate_candidates(candidates, parts, settings, results.evaluation, tell)
-    which = {"pictures": _pictures(candidates[0], data), "fingerprint": fingerprint}
+    which = {
+        "pictures": _pictures(candidates[0], data),
+        "fingerprint": fingerprint,
+        "learned_from": _learned_from(candidates[0], data, parts),
+    }
     return replace(found, comparison=found.comparison.model_copy(update=which)), results
 
 
@@ -104,6 +109,14 @@ def _pictures(first: Candidate, data: str | Path | None) -> str:
         return str(data)
     source = first.config.data.source
     return str(getattr(source, "path", source.kind))
+
+
+def _learned_from(first: Candidate, data: str | Path | None, parts: TrainAndTest) -> bool:
+    """Whether the test pictures are a share of those that the run learned from."""
+    if first.config is None or parts.test is not parts.train:
+        return False
+    own = getattr(first.config.data.source, "path", None)
+    return data is None or (own is not None and Path(data).resolve() == Path(own).resolve())
 
 
 def replaced(path: Path, new: Comparison) -> str:
@@ -161,7 +174,9 @@ def _plain(name: str) -> str:
 def _parts(first: Candidate, data: str | Path | None, settings: EvaluationSettings) -> TrainAndTest:
     """The two parts of the dataset: the one named, or that of the first run's training."""
     if data is not None:
-        parts = open_parts(data, first.subject.backbone.num_channels)
+        channels = first.subject.backbone.num_channels
+        values = getattr(first.config.data.source, "values", None) if first.config else None
+        parts = open_alike(data, channels, values)
     elif first.config is None:
         raise ValueError("name the pictures to evaluate on: --data PICTURES")
     else:

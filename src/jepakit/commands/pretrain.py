@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -107,12 +107,15 @@ def train(config: RunConfig, place: Place, console: Console, source: Source | No
 @contextmanager
 def _nothing_left_of_a_refusal(folder: RunFolder) -> Iterator[None]:
     """A new folder whose run is refused before it learned anything goes again."""
-    existed = folder.path.exists()
+    new = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
     try:
         yield
     except ValueError:
-        if not existed and not folder.holds_checkpoints():
+        if folder.path in new and not folder.holds_checkpoints():
             shutil.rmtree(folder.path, ignore_errors=True)
+            for above in new[1:]:
+                with suppress(OSError):  # another run lies in it by now
+                    above.rmdir()
         raise
 
 

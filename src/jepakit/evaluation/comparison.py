@@ -46,6 +46,9 @@ class Comparison(BaseModel):
     sizes: dict[str, tuple[int, int]] = {}  # of the pictures that each network saw, in pixels
     pictures: str = ""  # which they were, as somebody named them
     fingerprint: str = ""  # of all of them
+    learned_from: bool = (
+        False  # whether the network learned, without labels, from the test pictures
+    )
 
     @property
     def columns(self) -> list[str]:
@@ -127,6 +130,7 @@ class Comparison(BaseModel):
         return (
             f"Percent of {self.num_pictures:,} test pictures{self._seen()} "
             f"({self.confidence:.0%} bootstrap interval{squares}{self._mean_of()})"
+            f"{'; the run learned from them, without labels' if self.learned_from else ''}"
         )
 
     def _mean_of(self) -> str:

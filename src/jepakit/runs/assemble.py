@@ -25,6 +25,7 @@ from jepakit.runs.folder import RunFolder
 from jepakit.runs.frozen import beginning_of
 from jepakit.runs.keeping import open_source, open_stream
 from jepakit.runs.networks import Networks, build_networks, choose_device_batch
+from jepakit.runs.own_pictures import where_looked
 from jepakit.runs.pictures import (
     choose_num_workers,
     open_statistics,
@@ -65,7 +66,10 @@ def assemble(
     folder = RunFolder(config.folder)
     precision = choose_precision(device, config.precision)
     if source is None:
-        source = open_source(config.data.source, config, device)
+        try:
+            source = open_source(config.data.source, config, device)
+        except ValueError as error:
+            raise ValueError(f"{error}{where_looked(config)}") from error
     check_alike({"pictures": source.fingerprint()})
     checkpoints = CheckpointFolder(folder.checkpoints, config.checkpoint)
     state = checkpoints.load_newest()

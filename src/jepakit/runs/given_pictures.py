@@ -20,6 +20,17 @@ def open_given(
     return {name: build_source(_with_values(part, values)) for name, part in parts.items()}
 
 
+def open_alike(data: str | Path, channels: int, values: Values | None) -> dict[str, Source]:
+    """The parts of a dataset, of which the values that training scaled are scaled as there."""
+    parts = guess_parts(data, channels)
+    return {
+        name: build_source(
+            _with_values(part, values) if "values" in type(part).model_fields else part
+        )
+        for name, part in parts.items()
+    }
+
+
 def given_settings(
     data: str | Path, channels: int = 3, values: Values | None = None, split: str | None = None
 ) -> Any:

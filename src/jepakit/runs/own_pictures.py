@@ -46,9 +46,17 @@ def _told_where_they_were(config: RunConfig) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        begun = ""
-        if path and not Path(path).is_absolute() and "://" not in path:
-            begun = f" ({path} is looked for in {Path.cwd()}; the run may have begun elsewhere)"
         raise PicturesGone(
-            f"the run's pictures cannot be opened: {error}{begun}; or name others with --data"
+            f"the run's pictures cannot be opened: {error}{where_looked(config)}; or name others "
+            "with --data"
         ) from error
+
+
+def where_looked(config: RunConfig) -> str:
+    """Words in brackets where the pictures were in a program, or their path leads nowhere here."""
+    path = str(getattr(config.data.source, "path", ""))
+    if path == MEMORY:
+        return " (the run's pictures were in a program: continue there, with jepakit.pretrain)"
+    if not path or "://" in path or Path(path).expanduser().is_absolute() or Path(path).exists():
+        return ""
+    return f" ({path} is looked for in {Path.cwd()}; the run may have begun elsewhere)"
