@@ -96,18 +96,20 @@ def load(
 
 def evaluate(
     what: str | Path | Sequence[str | Path],
-    data: str | Path | None = None,
+    data: str | Path | Source | np.ndarray | Tensor | None = None,
     tasks: Sequence[str] = ("knn", "linear"),
     *,
+    labels: Sequence[int | str] | np.ndarray | Tensor | None = None,
     out: str | Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> Comparison:
     """Score networks as `jepa evaluate` does, beside a random twin and raw pixels.
 
-    `what` is a run folder, a checkpoint, `timm:MODEL`, or several of them; `settings` are those of
-    the command (`num_test=1000`, `linear={"l2": [0.01]}`). The result's `scores[row][column]` have
-    `value`, `low` and `high`. Nothing is written but the cache in `out`. Raises `ValueError`.
+    `what` is a run folder, a checkpoint, `timm:MODEL`, or several of them; `data` is what `--data`
+    takes, or an array as in `pretrain` with its `labels`; `settings` are those of the command
+    (`num_test=1000`, `linear={"l2": [0.01]}`). The result's `scores[row][column]` have `value`,
+    `low` and `high`. Nothing is written but the cache in `out`. Raises `ValueError`.
 
     >>> found = evaluate("runs/my-run", "pictures/classes", tasks=["linear"])
     >>> found.value("raw pixels", "linear")
@@ -116,4 +118,5 @@ def evaluate(
     names = [str(name) for name in ([what] if isinstance(what, str | Path) else what)]
     chosen = check(EvaluationSettings, {"tasks": list(tasks), **nested(settings)})
     folder = None if out is None else Path(out)
-    return evaluate_named(names, data, chosen, folder, tell)[0].comparison
+    given = ArraySource.of(data, labels) if isinstance(data, np.ndarray | Tensor) else data
+    return evaluate_named(names, given, chosen, folder, tell)[0].comparison

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import jepakit
 from jepakit.cli import main
@@ -53,10 +54,21 @@ def test_arrays_are_trained_on_and_evaluated(tmp_path: Path) -> None:
     assert list((folder / "checkpoints").glob("step-*10"))
     pictures, labels = shades()
     np.savez(tmp_path / "shades.npz", pictures=pictures, labels=labels)
-    found = jepakit.evaluate(
+    in_a_file = jepakit.evaluate(
         folder, tmp_path / "shades.npz", ["linear"], features={"num_workers": 0}
     )
-    assert found.value("raw pixels", "linear") == 1.0
+    assert in_a_file.value("raw pixels", "linear") == 1.0
+    told: list[str] = []
+    for given in (pictures, torch.from_numpy(pictures[..., 0])):  # grey ones, too
+        found = jepakit.evaluate(
+            folder, given, ["linear"], labels=labels, tell=told.append, features={"num_workers": 0}
+        )
+        assert found.value("raw pixels", "linear") == 1.0
+        assert found.pictures == "40 pictures of a program"
+        if given is pictures:
+            assert found.scores == in_a_file.scores
+    with pytest.raises(ValueError, match=r"classes|labels"):
+        jepakit.evaluate(folder, pictures, ["linear"], features={"num_workers": 0})
 
 
 def test_a_finished_run_of_other_pictures_is_not_mixed_up(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import torch
 from rich.console import Console
 
 from jepakit.core.devices import choose_device
-from jepakit.data.sources import short_name
+from jepakit.data.sources import Source, short_name
+from jepakit.data.sources.arrays import ArraySource
 from jepakit.data.splits import TrainAndTest, train_and_test
 from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
 from jepakit.pretrained.names import KINDS, names_and_settings
+from jepakit.runs.automatic import MEMORY
 from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
 from jepakit.runs.evaluation_settings import EvaluationSettings
@@ -74,7 +76,7 @@ def evaluate(
 
 def evaluate_named(
     names: Sequence[str],
-    data: str | Path | None,
+    data: str | Path | Source | None,
     settings: EvaluationSettings,
     out: Path | None,
     tell: Tell,
@@ -104,16 +106,18 @@ def evaluate_named(
     return replace(found, comparison=found.comparison.model_copy(update=which)), results
 
 
-def _pictures(first: Candidate, data: str | Path | None) -> str:
+def _pictures(first: Candidate, data: str | Path | Source | None) -> str:
+    if isinstance(data, Source):
+        return f"{len(data):,} pictures of a program"
     if data is not None or first.config is None:
         return str(data)
     source = first.config.data.source
     return str(getattr(source, "path", source.kind))
 
 
-def _learned_from(first: Candidate, data: str | Path | None, parts: TrainAndTest) -> bool:
-    """Whether the test pictures are a share of those that the run learned from."""
-    if first.config is None or parts.test is not parts.train:
+def _learned_from(first: Candidate, data: str | Path | Source | None, parts: TrainAndTest) -> bool:
+    """Whether the test pictures are a share of those that the run is known to have learned from."""
+    if first.config is None or parts.test is not parts.train or isinstance(data, Source):
         return False
     own = getattr(first.config.data.source, "path", None)
     return data is None or (own is not None and Path(data).resolve() == Path(own).resolve())
@@ -147,10 +151,11 @@ def _option(name: str, value: object) -> list[str]:
 
 
 def _usual_folder(
-    names: Sequence[str], first: Candidate, data: str | Path | None, pictures: str
+    names: Sequence[str], first: Candidate, data: str | Path | Source | None, pictures: str
 ) -> Path:
     """A single run's own folder, or one in it per dataset; else one under `runs/evaluations`."""
-    on = [] if data is None else [short_name(data)]
+    named = MEMORY if isinstance(data, Source) else data
+    on = [] if named is None else [short_name(named)]
     if len(names) == 1 and first.folder is not None:
         if not on:
             return first.folder
@@ -171,11 +176,17 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", name) or "data"
 
 
-def _parts(first: Candidate, data: str | Path | None, settings: EvaluationSettings) -> TrainAndTest:
+def _parts(
+    first: Candidate, data: str | Path | Source | None, settings: EvaluationSettings
+) -> TrainAndTest:
     """The two parts of the dataset: the one named, or that of the first run's training."""
-    if data is not None:
-        channels = first.subject.backbone.num_channels
-        values = getattr(first.config.data.source, "values", None) if first.config else None
+    channels = first.subject.backbone.num_channels
+    values = getattr(first.config.data.source, "values", None) if first.config else None
+    if isinstance(data, ArraySource):
+        parts: dict[str, Source] = {"all": data.reading(data.settings.values or values, channels)}
+    elif isinstance(data, Source):
+        parts = {"all": data}
+    elif data is not None:
         parts = open_alike(data, channels, values)
     elif first.config is None:
         raise ValueError("name the pictures to evaluate on: --data PICTURES")

@@ -83,10 +83,13 @@ class ArraySource(Source):
         )
         return source
 
-    def reading(self, values: tuple[float, float] | None) -> ArraySource:
-        """The same pictures, of which these values become black and white."""
-        source = copy(self)
-        source.settings = self.settings.model_copy(update={"values": values})
+    def reading(
+        self, values: tuple[float, float] | None, channels: int | None = None
+    ) -> ArraySource:
+        """The same pictures, of which these values become black and white, in these channels."""
+        source, wanted = copy(self), channels or self.num_channels
+        source.settings = self.settings.model_copy(update={"values": values, "channels": wanted})
+        source.num_channels = wanted
         return source
 
     def __len__(self) -> int:
