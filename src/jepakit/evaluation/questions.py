@@ -67,7 +67,8 @@ def _class_question(train: tuple[Source, Indices], test: tuple[Source, Indices])
     if not classes:
         raise ValueError(
             f"the {len(train[0])} pictures have no labels: put them into one folder per class, "
-            "two or more, or name a labelled folder or a CSV file with --data"
+            "two or more, name a labelled folder or a CSV file with --data, or, from Python, give "
+            "labels="
         )
     if test[0].classes != classes:
         missing = sorted(set(classes) ^ set(test[0].classes))

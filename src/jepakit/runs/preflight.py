@@ -104,24 +104,25 @@ def _pictures(config: RunConfig, trainer: Trainer, networks: Networks) -> Findin
     count, classes = len(trainer.source), len(trainer.source.classes)
     words = f"{count} pictures, {classes or 'no'} classes, {trainer.stream.steps_per_epoch} steps"
     words += f" of {config.batch.size} per epoch"
+    doubts: list[str] = []
     broken, num_read = _unreadable(trainer.source)
     if broken:
-        told = f"{words}; {len(broken)} of {num_read} looked at cannot be read, e.g. {broken[0]}"
+        told = f"{len(broken)} of {num_read} looked at cannot be read, e.g. {broken[0]}"
         share = config.data.max_broken_share
         if len(broken) == num_read or len(broken) > share * count:
             advice = "repair or remove them (jepa data inspect PICTURES lists all)"
             told += f"; {advice}, or set data.max_broken_share above {share:g}"
-            return Finding("pictures", "stop", told)
-        return Finding("pictures", "mind", told)
+            return Finding("pictures", "stop", f"{words}; {told}")
+        doubts.append(told)
     objective = config.objective
     plain = isinstance(objective, IJepa.Settings) and objective.regulariser.kind == "none"
     if plain and count < FEW:
         advice = "features often collapse: objective.regulariser.kind=vicreg helps"
-        return Finding("pictures", "mind", f"{words}; few for the paper's recipe, {advice}")
-    if count < VERY_FEW:
+        doubts.append(f"few for the paper's recipe, {advice}")
+    elif count < VERY_FEW:
         advice = "an encoder from so few may know less than an untrained one, see docs/guides/"
-        return Finding("pictures", "mind", f"{words}; {advice}small-data.md")
-    return Finding("pictures", "ok", words)
+        doubts.append(f"{advice}small-data.md")
+    return Finding("pictures", "mind" if doubts else "ok", "; ".join([words, *doubts]))
 
 
 def _unreadable(source: Source) -> tuple[list[BrokenPicture], int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from jepakit.core.checkpoint import CheckpointFolder, CheckpointSettings
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.yaml_file import read_yaml
 
@@ -53,6 +54,9 @@ def run_state(path: Path) -> RunState:
     if not losses:
         return RunState(path, epochs=epochs, process=process)
     step, epoch, loss = losses[-1]
+    saved = CheckpointFolder(folder.checkpoints, CheckpointSettings()).steps()
+    if step and saved and saved[-1] > step:  # it stopped between two lines of the log
+        step, epoch = saved[-1], epoch * saved[-1] / step
     rates = [value for _, _, name, value in rows if name == RATE][-NUM_RATES:]
     rate = statistics.median(rates) if rates else None
     num_steps = left = None

@@ -51,6 +51,9 @@ def test_progress_is_read_from_the_runs_files(tmp_path: Path) -> None:
     assert (state.loss, state.images_per_second) == (0.1, 100)
     assert state.seconds_left == 30 * 16 / 100
     assert not state.is_finished
+    (tmp_path / "run" / "checkpoints" / "step-00000012").mkdir(parents=True)
+    saved = run_state(tmp_path / "run")  # it stopped between two lines of the log
+    assert (saved.step, saved.num_steps, saved.epoch) == (12, 40, pytest.approx(2, abs=1e-3))
     assert run_state(write_run(tmp_path / "other", 40)).is_finished
     assert run_state(tmp_path / "none") == RunState(tmp_path / "none")
 

@@ -126,6 +126,7 @@ def test_pictures_that_cannot_be_read_are_told(
     assert found.verdict == verdict
     assert "looked at cannot be read, e.g." in found.words
     assert "it is cut" in found.words
+    assert ("regulariser.kind=vicreg" in found.words) == (verdict == "mind")  # nothing is hidden
 
 
 def test_few_pictures_without_a_regulariser_are_worth_a_word(parts: Parts) -> None:
