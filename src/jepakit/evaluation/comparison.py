@@ -189,7 +189,9 @@ def tabulate(
             "one split"
         )
     together = np.stack(marks)
-    bounds = _widen_certain(together, *bootstrap(together, seed, num_resamples))
+    partly = {name for (_, name), one in zip(places, marks, strict=True) if (one % 1).any()}
+    counted = np.array([name not in partly for _, name in places])
+    bounds = _widen_certain(together, counted, *bootstrap(together, seed, num_resamples))
     numbers = np.stack([together.mean(axis=1), *bounds], axis=1).tolist()
     scores: dict[str, dict[str, Score]] = {row: {} for row in judgements}
     for (row, name), (value, low, high) in zip(places, numbers, strict=True):
@@ -219,13 +221,14 @@ def bootstrap(marks: np.ndarray, seed: int, num_resamples: int) -> tuple[np.ndar
 
 
 def _widen_certain(
-    marks: np.ndarray, low: np.ndarray, high: np.ndarray
+    marks: np.ndarray, counted: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The exact interval (Clopper and Pearson 1934) where all pictures are right, or all wrong.
 
-    Resampling them finds no luck, however few they are.
+    Resampling them finds no luck, however few they are. `counted` are the rows whose pictures are
+    either right or wrong, and not partly right.
     """
-    right, wrong = (marks == 1).all(axis=1), (marks == 0).all(axis=1)
+    right, wrong = (counted & (marks == one).all(axis=1) for one in (1, 0))
     bound = ((1 - _CONFIDENCE) / 2) ** (1 / marks.shape[1])
     return np.where(right, bound, low), np.where(wrong, 1 - bound, high)
 
