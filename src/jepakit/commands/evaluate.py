@@ -23,7 +23,7 @@ from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
-from jepakit.runs.given_pictures import open_alike
+from jepakit.runs.given_pictures import open_alike, trained_values
 from jepakit.runs.own_pictures import own_parts
 from jepakit.runs.run_state import run_state
 from jepakit.runs.subjects import Candidate, open_candidates
@@ -181,13 +181,13 @@ def _parts(
 ) -> TrainAndTest:
     """The two parts of the dataset: the one named, or that of the first run's training."""
     channels = first.subject.backbone.num_channels
-    values = getattr(first.config.data.source, "values", None) if first.config else None
     if isinstance(data, ArraySource):
-        parts: dict[str, Source] = {"all": data.reading(data.settings.values or values, channels)}
+        values = data.settings.values or trained_values(first.config)
+        parts: dict[str, Source] = {"all": data.reading(values, channels)}
     elif isinstance(data, Source):
         parts = {"all": data}
     elif data is not None:
-        parts = open_alike(data, channels, values)
+        parts = open_alike(data, channels, first.config)
     elif first.config is None:
         raise ValueError("name the pictures to evaluate on: --data PICTURES")
     else:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jepakit.data.sources import Source, build_source, guess_parts, guess_source
+from jepakit.runs.config import RunConfig
 
 Values = tuple[float, float]
 
@@ -20,15 +21,26 @@ def open_given(
     return {name: build_source(_with_values(part, values)) for name, part in parts.items()}
 
 
-def open_alike(data: str | Path, channels: int, values: Values | None) -> dict[str, Source]:
-    """The parts of a dataset, of which the values that training scaled are scaled as there."""
-    parts = guess_parts(data, channels)
+def open_alike(
+    data: str | Path, channels: int, config: RunConfig | None, split: str | None = None
+) -> dict[str, Source]:
+    """As `open_given`, and where a run scaled values in its training, they are scaled alike."""
+    values = trained_values(config)
+    if split is not None:
+        parts = {split: guess_source(data, channels, split)}
+    else:
+        parts = guess_parts(data, channels)
     return {
         name: build_source(
             _with_values(part, values) if "values" in type(part).model_fields else part
         )
         for name, part in parts.items()
     }
+
+
+def trained_values(config: RunConfig | None) -> Values | None:
+    """Which values became black and white in a run's training; None for 8 bits, and no run."""
+    return getattr(config.data.source, "values", None) if config else None
 
 
 def given_settings(

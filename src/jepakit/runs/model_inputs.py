@@ -14,6 +14,7 @@ from jepakit.data.picture_inputs import PictureInputs, views_of
 from jepakit.data.sources.source import Picture
 from jepakit.data.views import CentreView
 from jepakit.pretrained.timm import TimmBackbone
+from jepakit.runs.given_pictures import trained_values
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.yaml_file import check
 
@@ -33,8 +34,10 @@ class ModelInputs:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size={batch_size!r} must be a whole number, at least 1")
         view: Any = _whole if size == "whole" else self.centre_view(size)
+        trained = self.loaded.trained
+        values = trained_values(trained.config if trained else None)
         batch: list[Tensor] = []
-        for one in views_of(pictures, self.loaded.encoder.num_channels, view, self._values()):
+        for one in views_of(pictures, self.loaded.encoder.num_channels, view, values):
             if batch and (len(batch) == batch_size or one.shape != batch[0].shape):
                 yield torch.stack(batch)
                 batch = []
@@ -53,11 +56,6 @@ class ModelInputs:
         view = CentreView(check(CentreView.Settings, {"size": chosen}))
         self._check_size(view.size)
         return view
-
-    def _values(self) -> tuple[float, float] | None:
-        """Which became black and white in the training, where a run tells."""
-        trained = self.loaded.trained
-        return getattr(trained.config.data.source, "values", None) if trained else None
 
     def _check_size(self, size: tuple[int, int]) -> None:
         encoder, usual = self.loaded.encoder, self.loaded.size

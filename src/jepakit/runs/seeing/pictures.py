@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jepakit.data.sources import Source
-from jepakit.runs.given_pictures import Values, open_given
+from jepakit.runs.given_pictures import Values, open_alike, open_given
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.own_pictures import shown_pictures
 
@@ -13,13 +13,17 @@ def pictures_to_show(
 ) -> Source:
     """Those of `data`, its held-out part where there is one; without it a run's held-out ones.
 
+    `values` become black and white: without them those that did in the run's training.
     Raises `ValueError` if they do not fit the model or there are none, and `PicturesGone`.
     """
     channels = loaded.encoder.num_channels
-    if data is not None:
+    config = loaded.trained.config if loaded.trained else None
+    if data is not None and values is not None:
         source = list(open_given(data, channels, values, split).values())[-1]
-    elif loaded.trained is not None:
-        source = shown_pictures(loaded.trained.config)
+    elif data is not None:
+        source = list(open_alike(data, channels, config, split).values())[-1]
+    elif config is not None:
+        source = shown_pictures(config)
     else:
         raise ValueError(f"name pictures for {loaded.name}: --data PICTURES, e.g. --data scenes")
     if not len(source):
