@@ -48,7 +48,7 @@ def pretrain(
 
 
 @app.command()
-def status(folder: Folder) -> None:
+def status(folder: Folder = Path("runs")) -> None:
     """How far runs have come, when they will end, and what their jobs do."""
     from jepakit.commands.status import status as run
 

@@ -128,6 +128,15 @@ def test_without_slurm_status_shows_what_the_files_say(
     assert "neither a run folder" in said("status", tmp_path / "none")
 
 
+def test_without_a_folder_status_shows_the_usual_one(
+    tmp_path: Path, said: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "runs is neither a run folder nor one of logs" in said("status")
+    write_run(tmp_path / "runs" / "mine", 10)
+    assert "runs/mine\n  stopped: step 10 of 40" in said("status")
+
+
 def test_the_log_of_a_run_on_this_machine(tmp_path: Path, said: Callable[..., str]) -> None:
     run = write_run(tmp_path / "run", 10)
     (run / "log.txt").write_text("one\ntwo\nthree\n")
