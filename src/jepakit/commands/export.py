@@ -25,6 +25,7 @@ from jepakit.pretrained.onnx import OnnxEncoder, OnnxPrecision
 from jepakit.pretrained.resizing import resized
 from jepakit.pretrained.weights import Branch, Weights
 from jepakit.runs.export import FORMATS, Format, check_ending, export_weights, main_encoder
+from jepakit.runs.given_pictures import trained_values
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.model_card import write_card
 from jepakit.runs.own_pictures import PicturesGone, own_pictures
@@ -76,6 +77,12 @@ def export(name: str, to: str, out: Path, options: ExportOptions) -> int:
     loaded = load_weights(name, _CPU, options.branch, options.revision, options.partial)
     console.print(loaded.report.sentence, style="dim")
     weights = resized(loaded.weights(), options.size or loaded.size)
+    if values := trained_values(loaded.trained.config if loaded.trained else None):
+        told = (
+            f"mind: in the training {values[0]:g} became black and {values[1]:g} white, which the "
+            "exported weights do not know: scale pictures so (0 to 1) before they are normalised"
+        )
+        console.print(told, style="yellow", markup=False)
     source, words = _pictures(loaded, options.data, console)
     views = comparison_pictures(weights, source, words)
     published = options.push or str(out)

@@ -28,6 +28,7 @@ PictureInputs = PictureInput | Iterable[Any]
 
 _KINDS = "a PIL image, a path, a numpy array (H W C) or a tensor (C H W)"
 _BATCH = 4  # axes
+_DEEP = ("I", "F")  # modes of PIL of more than 8 bits
 
 
 def views_of(
@@ -97,7 +98,10 @@ def _open(one: Any, how: Decoding) -> Picture:
     if isinstance(one, str | os.PathLike):
         return _open_file(Path(one).expanduser(), how)
     if isinstance(one, Image.Image):
-        return Pixels(fit_image(ImageOps.exif_transpose(one), how.channels))
+        upright = ImageOps.exif_transpose(one)
+        if how.values is not None and upright.mode.startswith(_DEEP):
+            return Pixels(fit_array(np.asarray(upright), how))
+        return Pixels(fit_image(upright, how.channels))
     shape = tuple(one.shape)
     if isinstance(one, Tensor):
         one = one.detach().cpu()
