@@ -77,7 +77,7 @@ def export(name: str, to: str, out: Path, options: ExportOptions) -> int:
     loaded = load_weights(name, _CPU, options.branch, options.revision, options.partial)
     console.print(loaded.report.sentence, style="dim")
     weights = resized(loaded.weights(), options.size or loaded.size)
-    if values := trained_values(loaded.trained.config if loaded.trained else None):
+    if values := trained_values(loaded.config):
         told = (
             f"mind: in the training {values[0]:g} became black and {values[1]:g} white, which the "
             "exported weights do not know: scale pictures so (0 to 1) before they are normalised"
@@ -148,7 +148,7 @@ def _pictures(loaded: Loaded, data: str | None, console: Console) -> tuple[Sourc
     channels = loaded.encoder.num_channels
     if data is not None:
         return build_source(guess_source(data, channels)), f"pictures of {data}"
-    config = loaded.trained.config if loaded.trained else None
+    config = loaded.config
     if config is not None and str(getattr(config.data.source, "path", "")) != NOT_RECORDED:
         try:
             return own_pictures(config), "the run's pictures"

@@ -61,9 +61,7 @@ def _one_by_one(given: Any, num_channels: int) -> Iterator[Any]:
     if isinstance(given, Image.Image | str | os.PathLike):
         yield given
     elif isinstance(given, np.ndarray) and given.dtype.kind in "OUS":  # paths, or images of PIL
-        yield from (
-            one for inner in given.ravel().tolist() for one in _one_by_one(inner, num_channels)
-        )
+        yield from _one_by_one(given.ravel().tolist(), num_channels)
     elif isinstance(given, np.ndarray | Tensor):
         yield from _pictures_of(given, num_channels)
     elif isinstance(given, Iterable) and not isinstance(given, bytes | dict):

@@ -46,9 +46,7 @@ class Comparison(BaseModel):
     sizes: dict[str, tuple[int, int]] = {}  # of the pictures that each network saw, in pixels
     pictures: str = ""  # which they were, as somebody named them
     fingerprint: str = ""  # of all of them
-    learned_from: bool = (
-        False  # whether the network learned, without labels, from the test pictures
-    )
+    learned_from: bool = False  # whether the run learned, without labels, from these pictures
 
     @property
     def columns(self) -> list[str]:

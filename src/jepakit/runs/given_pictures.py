@@ -15,9 +15,7 @@ def open_given(
     data: str | Path, channels: int = 3, values: Values | None = None, split: str | None = None
 ) -> dict[str, Source]:
     """The parts of a dataset by name ("all" where it has none), or only the part `split`."""
-    if split is not None:
-        return {split: build_source(given_settings(data, channels, values, split))}
-    parts = guess_parts(data, channels)
+    parts = _parts(data, channels, split)
     return {name: build_source(_with_values(part, values)) for name, part in parts.items()}
 
 
@@ -25,17 +23,12 @@ def open_alike(
     data: str | Path, channels: int, config: RunConfig | None, split: str | None = None
 ) -> dict[str, Source]:
     """As `open_given`, and where a run scaled values in its training, they are scaled alike."""
-    values = trained_values(config)
-    if split is not None:
-        parts = {split: guess_source(data, channels, split)}
-    else:
-        parts = guess_parts(data, channels)
-    return {
-        name: build_source(
-            _with_values(part, values) if "values" in type(part).model_fields else part
-        )
+    values, parts = trained_values(config), _parts(data, channels, split)
+    alike = {
+        name: _with_values(part, values) if _has_values(part) else part
         for name, part in parts.items()
     }
+    return {name: build_source(part) for name, part in alike.items()}
 
 
 def trained_values(config: RunConfig | None) -> Values | None:
@@ -61,11 +54,22 @@ def parse_values(text: str | None) -> Values | None:
     return low, high
 
 
+def _parts(data: str | Path, channels: int, split: str | None) -> dict[str, Any]:
+    """Settings of all parts by name, or of one."""
+    if split is not None:
+        return {split: guess_source(data, channels, split)}
+    return dict(guess_parts(data, channels))
+
+
+def _has_values(settings: Any) -> bool:
+    return "values" in type(settings).model_fields
+
+
 def _with_values(settings: Any, values: Values | None) -> Any:
     """The same settings with another range of values, checked."""
     if values is None:
         return settings
-    if "values" not in type(settings).model_fields:
+    if not _has_values(settings):
         raise ValueError("these pictures have no values to scale: leave out --values")
     read = {name: getattr(settings, name) for name in settings.model_fields_set}
     return type(settings).model_validate({**read, "values": values})

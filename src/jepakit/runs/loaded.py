@@ -18,6 +18,7 @@ from jepakit.pretrained.weights import (
     Description,
     Weights,
 )
+from jepakit.runs.config import RunConfig
 from jepakit.runs.trained import Trained
 
 
@@ -46,6 +47,11 @@ class Loaded:
     report: LoadReport
     trained: Trained | None = None  # if it is a run
     description: Description | None = None  # None = a network that is not built like ours
+
+    @property
+    def config(self) -> RunConfig | None:
+        """The run's, if it is one."""
+        return self.trained.config if self.trained else None
 
     def weights(self) -> Weights:
         """Its networks as they can be written, the chosen encoder first.

@@ -34,8 +34,7 @@ class ModelInputs:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size={batch_size!r} must be a whole number, at least 1")
         view: Any = _whole if size == "whole" else self.centre_view(size)
-        trained = self.loaded.trained
-        values = trained_values(trained.config if trained else None)
+        values = trained_values(self.loaded.config)
         batch: list[Tensor] = []
         for one in views_of(pictures, self.loaded.encoder.num_channels, view, values):
             if batch and (len(batch) == batch_size or one.shape != batch[0].shape):

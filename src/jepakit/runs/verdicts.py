@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jepakit.training.monitors.advice import TOO_FEW_STEPS
+from jepakit.training.monitors.advice import (
+    ALIKE,
+    FEW_DIMENSIONS,
+    MOST_BY_PLACE,
+    SMALLEST_GAP,
+    TOO_FEW_STEPS,
+)
 from jepakit.training.monitors.online_probe import has_fallen
 from jepakit.training.monitors.throughput import LONG_LOADING
 from jepakit.visualization.curves import Curve
-
-_ALIKE = 0.95
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def _rank(last: Mapping[str, float], width: int) -> Verdict:
             "The rank of the features was not measured (monitors.collapse.every), so a collapse "
             "would not be seen here.",
         )
-    fewest = max(4.0, 0.1 * width)
+    fewest = max(4.0, FEW_DIMENSIONS * width)
     words = f"The features use about {rank:.1f} of their {width} dimensions (RankMe)"
     if rank < fewest:
         return Verdict(False, f"{words}, fewer than {fewest:.1f}: they are collapsing.")
@@ -89,9 +93,9 @@ def _cosine(last: Mapping[str, float]) -> Verdict | None:
     if cosine is None:
         return None
     words = f"The features of different pictures have a cosine of {cosine:.2f}"
-    if cosine > _ALIKE:
-        return Verdict(False, f"{words}, above {_ALIKE}: they are nearly the same.")
-    return Verdict(True, f"{words}; above {_ALIKE} they would be nearly the same.")
+    if cosine > ALIKE:
+        return Verdict(False, f"{words}, above {ALIKE}: they are nearly the same.")
+    return Verdict(True, f"{words}; above {ALIKE} they would be nearly the same.")
 
 
 def _position(last: Mapping[str, float]) -> Verdict | None:
@@ -99,7 +103,7 @@ def _position(last: Mapping[str, float]) -> Verdict | None:
     if gap is None or share is None:
         return None
     nearer = "closer (in cosine) to" if gap >= 0 else "farther (in cosine) from"
-    good = gap >= 0.02 and share <= _ALIKE
+    good = gap >= SMALLEST_GAP and share <= MOST_BY_PLACE
     words = (
         f"A prediction is {abs(gap):.2f} {nearer} its own target than {nearer.split()[-1]} another "
         f"picture's at the same place, and the place explains {share:.0%} of the targets: "

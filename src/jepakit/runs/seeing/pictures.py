@@ -17,13 +17,15 @@ def pictures_to_show(
     Raises `ValueError` if they do not fit the model or there are none, and `PicturesGone`.
     """
     channels = loaded.encoder.num_channels
-    config = loaded.trained.config if loaded.trained else None
-    if data is not None and values is not None:
-        source = list(open_given(data, channels, values, split).values())[-1]
-    elif data is not None:
-        source = list(open_alike(data, channels, config, split).values())[-1]
-    elif config is not None:
-        source = shown_pictures(config)
+    if data is not None:
+        parts = (
+            open_given(data, channels, values, split)
+            if values is not None
+            else open_alike(data, channels, loaded.config, split)
+        )
+        source = list(parts.values())[-1]
+    elif loaded.config is not None:
+        source = shown_pictures(loaded.config)
     else:
         raise ValueError(f"name pictures for {loaded.name}: --data PICTURES, e.g. --data scenes")
     if not len(source):

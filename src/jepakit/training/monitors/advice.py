@@ -7,6 +7,11 @@ from jepakit.objectives.objective import Objective
 from jepakit.training.monitors.monitor import Snapshot
 
 TOO_FEW_STEPS = 100  # to tell a collapse from a beginning
+# Beyond these, monitors warn and reports doubt.
+ALIKE = 0.95  # cosine of different pictures
+FEW_DIMENSIONS = 0.1  # share of the dimensions that the features use
+SMALLEST_GAP = 0.02  # cosine by which a prediction is closer to its own target
+MOST_BY_PLACE = 0.95  # share of the targets that the place explains
 
 
 def is_too_early(snapshot: Snapshot, patience: float) -> bool:

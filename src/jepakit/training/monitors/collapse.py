@@ -13,7 +13,7 @@ from jepakit.core import settings as core
 from jepakit.core.randomness import BatchRandom
 from jepakit.masking.masking import Masking
 from jepakit.objectives.ijepa import IJepa
-from jepakit.training.monitors.advice import against_collapse, is_too_early
+from jepakit.training.monitors.advice import ALIKE, FEW_DIMENSIONS, against_collapse, is_too_early
 from jepakit.training.monitors.features import FeatureCache
 from jepakit.training.monitors.monitor import Monitor, Snapshot
 from jepakit.training.monitors.spectrum import (
@@ -109,7 +109,7 @@ class Collapse(Monitor):
         shown = f"RankMe is {rank:.1f} of {self._highest_possible}"
         if rank < max(4.0, 0.03 * self._highest_possible):
             return [f"The features are collapsing: {shown}"]
-        if rank < 0.1 * self._highest_possible:
+        if rank < FEW_DIMENSIONS * self._highest_possible:
             return [f"The features use few of their dimensions: {shown}"]
         if rank < 0.5 * self._best_rank:
             return [f"The features are losing dimensions: {shown}, after {self._best_rank:.1f}"]
@@ -117,7 +117,7 @@ class Collapse(Monitor):
 
     def _of_spread(self, numbers: Mapping[str, float]) -> list[str]:
         cosine, deviation = numbers["collapse/cosine"], numbers["collapse/deviation"]
-        if cosine > 0.95:
+        if cosine > ALIKE:
             return [
                 "The features of different pictures are almost the same: their cosine is "
                 f"{cosine:.3f} (0.5 is healthy)"

@@ -12,7 +12,12 @@ from jepakit.core.randomness import BatchRandom
 from jepakit.core.tensors import Batch
 from jepakit.masking.masking import Masking
 from jepakit.objectives.ijepa import IJepa
-from jepakit.training.monitors.advice import against_collapse, is_too_early
+from jepakit.training.monitors.advice import (
+    MOST_BY_PLACE,
+    SMALLEST_GAP,
+    against_collapse,
+    is_too_early,
+)
 from jepakit.training.monitors.monitor import Monitor, ProbePictures, Snapshot
 from jepakit.training.monitors.spectrum import position_share, target_cosines
 
@@ -78,12 +83,12 @@ class PositionCollapse(Monitor):
             return []
         gap, share = numbers["position/gap"], numbers["position/share"]
         symptoms = []
-        if gap < 0.02:
+        if gap < SMALLEST_GAP:
             symptoms.append(
                 f"a prediction is only {gap:.3f} closer to its own target than to another "
                 "picture's at the same place"
             )
-        if share > 0.95:
+        if share > MOST_BY_PLACE:
             symptoms.append(f"the place alone explains {100 * share:.0f} % of the targets")
         if not symptoms:
             return []
