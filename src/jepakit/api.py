@@ -78,6 +78,7 @@ def load(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     revision: str | None = None,
     partial: bool = False,
+    values: tuple[float, float] | None = None,
 ) -> Model:
     """A trained encoder, and its predictor if it is there, ready for pictures of any kind.
 
@@ -85,13 +86,14 @@ def load(
     `hf:NAME` (pinned by `revision`), `timm:MODEL`, a `.safetensors` file. `branch` chooses between
     the target encoder, which the paper evaluates, and the context encoder. `precision` "auto" is
     bf16 where the device multiplies it; "fp32" compares to the last digit. Files of which not every
-    tensor fits are refused unless `partial`. Raises `ValueError` with one sentence.
+    tensor fits are refused unless `partial`. `values` (low, high) of pictures of other than 8 bits
+    become black and white: by default those of the training. Raises `ValueError` with one sentence.
 
     >>> model = load("runs/my-run", device="cpu")
     >>> model.features(["pictures/cat.png", "pictures/dog.png"]).shape
     (2, 32)
     """
-    return open_model(str(name), device, branch, precision, revision, partial)
+    return open_model(str(name), device, branch, precision, revision, partial, values)
 
 
 def evaluate(

@@ -83,8 +83,16 @@ def test_a_folder_that_training_would_refuse_is_a_finding(
 ) -> None:
     assert jepa("pretrain", tiny.name, folder=tiny.parent).wait() == 0
     assert doctor(tiny.name, "data.num_workers=0") == 0
+    finished = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    assert "folder mind run: the run there has done all 40 steps; to begin anew" in finished
+    saved = tiny.parent / "run" / "checkpoints"
+    (saved / "step-00000040").rename(tiny.parent / "kept")
+    for older in saved.glob("step-*"):
+        older.rename(tiny.parent / older.name)
+    (tiny.parent / "kept").rename(saved / "step-00000030")
+    assert doctor(tiny.name, "data.num_workers=0") == 0
     goes_on = " ".join(capfd.readouterr().out.replace("│", " ").split())
-    assert "folder ok run: the run there goes on, with its settings" in goes_on
+    assert "folder ok run: the run there goes on from step 30 of 40, with its settings" in goes_on
     for word, why in (
         ("optimization.lr=0.5", "holds a run with other settings (optimization.lr"),
         ("data.source.seed=77", "holds a run with other settings (data.source.seed"),

@@ -54,12 +54,13 @@ def evaluate(
         int | None, typer.Option("--seeds", help="repeat what draws at random", min=1)
     ] = None,
     size: SeenSize = None,
+    values: Values = None,
     out: Annotated[Path | None, typer.Option("--out", help="where the results are written")] = None,
 ) -> None:
     """Score encoders by the paper's protocols beside a random encoder and raw pixels."""
     from jepakit.commands.evaluate import evaluate as run
 
-    raise typer.Exit(run(words or [], data, tasks, config, seeds, size, out))
+    raise typer.Exit(run(words or [], data, tasks, config, seeds, size, values, out))
 
 
 @app.command()

@@ -41,7 +41,7 @@ Pictures = Annotated[str, typer.Argument(help=PICTURES, metavar="PICTURES", show
 Channels = Annotated[int, typer.Option("--channels", help="1 grey, 3 RGB, others from arrays")]
 Values = Annotated[
     str | None,
-    typer.Option("--values", metavar="LOW,HIGH", help="arrays: these become 0 and 255"),
+    typer.Option("--values", metavar="LOW,HIGH", help="over 8 bits: these become 0 and 255"),
 ]
 Split = Annotated[str | None, typer.Option("--split", help="one part of the dataset, e.g. val")]
 NumWorkers = Annotated[

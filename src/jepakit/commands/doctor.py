@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jepakit.core.checkpoint import CheckpointFolder
 from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
 from jepakit.data.broken_pictures import TooManyBroken
@@ -35,8 +36,8 @@ def doctor(
     return int(any(finding.verdict == "stop" for finding in findings))
 
 
-def _folder(config: RunConfig, source: Source) -> Finding:
-    """Whether the run would begin in its folder, go on there, or be refused."""
+def _folder(config: RunConfig, source: Source, num_steps: int) -> Finding:
+    """Whether the run would begin in its folder, go on there, is finished, or would be refused."""
     if not RunFolder(config.folder).holds_checkpoints():
         return Finding("folder", "ok", f"{config.folder}: the run begins there")
     try:
@@ -44,7 +45,12 @@ def _folder(config: RunConfig, source: Source) -> Finding:
         check_pictures_before(config, source)
     except ValueError as error:
         return Finding("folder", "stop", str(error))
-    return Finding("folder", "ok", f"{config.folder}: the run there goes on, with its settings")
+    done = max(CheckpointFolder(RunFolder(config.folder).checkpoints, config.checkpoint).steps())
+    if done >= num_steps:
+        told = f"the run there has done all {done} steps; to begin anew: folder=NEW"
+        return Finding("folder", "mind", f"{config.folder}: {told}")
+    told = f"the run there goes on from step {done} of {num_steps}, with its settings"
+    return Finding("folder", "ok", f"{config.folder}: {told}")
 
 
 def _findings(config: RunConfig, folder: Path, console: Console) -> list[Finding]:
@@ -53,7 +59,8 @@ def _findings(config: RunConfig, folder: Path, console: Console) -> list[Finding
     try:
         trainer, networks = assemble(trial, Place(), choose_device(trial.devices[0]), console)
         with closing(trainer):
-            findings += [_folder(config, trainer.source), *examine(config, trainer, networks)]
+            findings.append(_folder(config, trainer.source, trainer.schedules.num_steps))
+            findings += examine(config, trainer, networks)
             if not any(finding.verdict == "stop" for finding in findings):
                 findings.append(time_needed(trainer))
     except TooManyBroken as error:

@@ -19,11 +19,12 @@ from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
 from jepakit.pretrained.names import KINDS, names_and_settings
 from jepakit.runs.automatic import MEMORY
+from jepakit.runs.channel_values import narrow_values
 from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
 from jepakit.runs.evaluation_settings import EvaluationSettings
 from jepakit.runs.folder import RunFolder
-from jepakit.runs.given_pictures import open_alike, trained_values
+from jepakit.runs.given_pictures import open_given, parse_values
 from jepakit.runs.own_pictures import own_parts
 from jepakit.runs.run_state import run_state
 from jepakit.runs.subjects import Candidate, open_candidates
@@ -39,6 +40,7 @@ def evaluate(
     config: Path | None,
     seeds: int | None,
     size: int | None,
+    values: str | None,
     out: Path | None,
 ) -> int:
     """Print the table of scores; write `scores.json` and `evaluation.html`."""
@@ -51,12 +53,14 @@ def evaluate(
         content["seeds"] = seeds
     if size is not None:
         content["size"] = size
+    if values is not None:
+        content["values"] = parse_values(values)
     settings = check(EvaluationSettings, apply_overrides(content, overrides))
     evaluated, folder = evaluate_named(
         names, data, settings, out, lambda line: console.print(line, style="dim", highlight=False)
     )
     options: dict[str, object] = {"data": data, "tasks": tasks, "config": config}
-    options |= {"seeds": seeds, "size": size, "out": out}
+    options |= {"seeds": seeds, "size": size, "values": values, "out": out}
     given = [word for name, value in options.items() for word in _option(name, value)]
     command = shlex.join(["jepa", "evaluate", *words, *given])
     comparison = evaluated.comparison
@@ -93,6 +97,8 @@ def evaluate_named(
     for folder, step in dict.fromkeys((c.folder, c.step) for c in candidates):
         _tell_if_unfinished(folder, step, tell)
     parts = _parts(candidates[0], data, settings)
+    if told := narrow_values(parts.test):
+        tell(told)
     fingerprint = parts.fingerprint()
     results = RunFolder(out or _usual_folder(names, candidates[0], data, fingerprint))
     results.path.mkdir(parents=True, exist_ok=True)
@@ -182,12 +188,14 @@ def _parts(
     """The two parts of the dataset: the one named, or that of the first run's training."""
     channels = first.subject.backbone.num_channels
     if isinstance(data, ArraySource):
-        values = data.settings.values or trained_values(first.config)
+        values = settings.values or data.settings.values or first.values
         parts: dict[str, Source] = {"all": data.reading(values, channels)}
     elif isinstance(data, Source):
         parts = {"all": data}
     elif data is not None:
-        parts = open_alike(data, channels, first.config)
+        parts = open_given(data, channels, settings.values, trained=first.values)
+    elif settings.values is not None:
+        raise ValueError("--values is for other pictures than the run's: name them with --data")
     elif first.config is None:
         raise ValueError("name the pictures to evaluate on: --data PICTURES")
     else:

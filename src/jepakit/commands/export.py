@@ -25,7 +25,6 @@ from jepakit.pretrained.onnx import OnnxEncoder, OnnxPrecision
 from jepakit.pretrained.resizing import resized
 from jepakit.pretrained.weights import Branch, Weights
 from jepakit.runs.export import FORMATS, Format, check_ending, export_weights, main_encoder
-from jepakit.runs.given_pictures import trained_values
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.model_card import write_card
 from jepakit.runs.own_pictures import PicturesGone, own_pictures
@@ -77,10 +76,11 @@ def export(name: str, to: str, out: Path, options: ExportOptions) -> int:
     loaded = load_weights(name, _CPU, options.branch, options.revision, options.partial)
     console.print(loaded.report.sentence, style="dim")
     weights = resized(loaded.weights(), options.size or loaded.size)
-    if values := trained_values(loaded.config):
+    if values := loaded.values:
         told = (
-            f"mind: in the training {values[0]:g} became black and {values[1]:g} white, which the "
-            "exported weights do not know: scale pictures so (0 to 1) before they are normalised"
+            f"mind: in the training {values[0]:g} became black and {values[1]:g} white, which "
+            "jepakit knows from the export: for other programs, scale pictures so (0 to 1) before "
+            "they are normalised"
         )
         console.print(told, style="yellow", markup=False)
     source, words = _pictures(loaded, options.data, console)

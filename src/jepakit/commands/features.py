@@ -22,6 +22,7 @@ from jepakit.core.files import held, made_in, told_if_full, write_text
 from jepakit.core.settings import Settings
 from jepakit.evaluation.features import Pool, Reading
 from jepakit.launch.local import launch, num_cores
+from jepakit.runs.channel_values import narrow_values
 from jepakit.runs.extraction import Extraction
 from jepakit.runs.feature_files import check_kind, table_of, write_table
 from jepakit.runs.given_pictures import open_given, parse_values
@@ -112,9 +113,12 @@ def _open(asked: Asked, device: str, reading: Reading) -> Extraction:
     model = open_model(asked.model, device, asked.branch, asked.precision, partial=asked.partial)
     reading.check(model.depth)
     size = model.checked_size(asked.size)
-    splits = open_given(asked.data, model.num_channels, parse_values(asked.values), asked.split)
+    values = parse_values(asked.values)
+    splits = open_given(asked.data, model.num_channels, values, asked.split, model.values)
     if "JEPAKIT_DEVICE" not in os.environ:
-        _tell(Console(stderr=True), model.report.sentence)
+        narrow = {narrow_values(source) for source in splits.values()}
+        for told in (model.report.sentence, *filter(None, narrow)):
+            _tell(Console(stderr=True), told)
     workers = asked.num_workers
     if workers is None:
         workers = num_cores() // Place.from_environment().world_size

@@ -21,6 +21,7 @@ from jepakit.data.sources.source import Pixels
 from jepakit.evaluation.features import Reading
 from jepakit.evaluation.nearest import Engine, nearest
 from jepakit.launch.local import num_cores
+from jepakit.runs.channel_values import narrow_values
 from jepakit.runs.extraction import Extraction
 from jepakit.runs.given_pictures import open_given, parse_values
 from jepakit.runs.model import open_model
@@ -58,10 +59,17 @@ def search(typed: Mapping[str, Any], queries: Sequence[str], device: str) -> int
             told = "it is a folder: give a file" if path.is_dir() else "there is no such file"
             raise ValueError(f"{query} cannot be used: {told}")
     made_in(asked.out.parent)
-    model = open_model(asked.model, device, asked.branch, asked.precision, partial=asked.partial)
+    values = parse_values(asked.values)
+    model = open_model(
+        *(asked.model, device, asked.branch, asked.precision),
+        partial=asked.partial,
+        values=values,
+    )
     console.print(model.report.sentence, style="dim", markup=False, soft_wrap=True)
     asking = torch.from_numpy(model.features(queries))  # first: a mistake here costs nothing yet
-    splits = open_given(asked.data, model.num_channels, parse_values(asked.values), asked.split)
+    splits = open_given(asked.data, model.num_channels, values, asked.split, model.values)
+    for told in filter(None, {narrow_values(source) for source in splits.values()}):
+        console.print(told, style="dim", markup=False, soft_wrap=True)
     known = [model.subject.fingerprint, *(source.fingerprint() for source in splits.values())]
     folder = cache_root() / "search" / hashlib.sha256(repr(known).encode()).hexdigest()[:24]
     workers = num_cores() if asked.num_workers is None else asked.num_workers

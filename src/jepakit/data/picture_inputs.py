@@ -17,7 +17,7 @@ from jepakit.data.sources.picture_files import (
     Decoding,
     broken_if_it_fails,
     fit_array,
-    fit_image,
+    fit_upright,
     open_picture,
 )
 from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Stored
@@ -28,7 +28,6 @@ PictureInputs = PictureInput | Iterable[Any]
 
 _KINDS = "a PIL image, a path, a numpy array (H W C) or a tensor (C H W)"
 _BATCH = 4  # axes
-_DEEP = ("I", "F")  # modes of PIL of more than 8 bits
 
 
 def views_of(
@@ -96,10 +95,7 @@ def _open(one: Any, how: Decoding) -> Picture:
     if isinstance(one, str | os.PathLike):
         return _open_file(Path(one).expanduser(), how)
     if isinstance(one, Image.Image):
-        upright = ImageOps.exif_transpose(one)
-        if how.values is not None and upright.mode.startswith(_DEEP):
-            return Pixels(fit_array(np.asarray(upright), how))
-        return Pixels(fit_image(upright, how.channels))
+        return Pixels(fit_upright(ImageOps.exif_transpose(one), how))
     shape = tuple(one.shape)
     if isinstance(one, Tensor):
         one = one.detach().cpu()

@@ -9,6 +9,7 @@ from pathlib import Path
 from jepakit.pretrained.hub import HUB, is_hub_name
 
 TIMM, META = "timm:", "meta:"
+LOCAL = "local-dir:"  # timm's own word for a folder
 KINDS = "a run folder, a checkpoint, hf:ORG/NAME or timm:MODEL"
 
 
@@ -20,7 +21,9 @@ def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def bare_path(name: str) -> Path:
     """The path in a name that stands for something on this disk."""
-    return Path(name.removeprefix(META).removeprefix(TIMM)).expanduser()
+    if name.startswith(TIMM):
+        name = name.removeprefix(TIMM).removeprefix(LOCAL)
+    return Path(name.removeprefix(META)).expanduser()
 
 
 def nothing_there(name: str) -> str:

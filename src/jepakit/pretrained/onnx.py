@@ -51,6 +51,8 @@ def write_onnx(
             model = _to_fp16(model)
     facts = {"jepakit": description.model_dump_json(), "precision": precision}
     facts["normalization"] = json.dumps(description.normalization.model_dump())
+    if description.values is not None:
+        facts["values"] = json.dumps(description.values)
     onnx.helper.set_model_props(model, facts)
     if precision == "fp16":
         path.with_name(f"{path.name}.data").unlink(missing_ok=True)

@@ -17,11 +17,11 @@ from jepakit.data.normalization import Statistics
 from jepakit.data.sources.huggingface_opening import hub_has_network, hub_offline
 from jepakit.models.backbone import Backbone
 from jepakit.models.patches import as_pair
+from jepakit.pretrained.names import LOCAL
 
 # What a plain transformer of timm has; hierarchical and convolutional networks lack some of it.
 _PARTS = ("patch_embed", "blocks", "norm", "num_prefix_tokens", "embed_dim")
 _METHODS = ("forward_features", "forward_intermediates")
-_FOLDER = "local-dir:"
 # They read pooled tokens: not what `last_layers` gives.
 _CLASSIFIERS = ("head", "head_dist")
 _AFTER_TOKENS = ("fc_norm", "attn_pool", *_CLASSIFIERS)
@@ -93,7 +93,7 @@ def open_timm(
     """
     name, _, file = name.partition("@")
     timm = _import_timm()
-    if not name.startswith(_FOLDER):
+    if not name.startswith(LOCAL):
         _check_name(timm, name)
     options: dict[str, Any] = {} if size is None else {"img_size": size}
     if file:
@@ -134,8 +134,8 @@ def _create(timm: Any, name: str, pretrained: bool, options: Mapping[str, Any]) 
         reason = " ".join(str(error).split())[:200]
         if not pretrained:
             raise ValueError(f"timm cannot make {name}: {reason}") from None
-        if name.startswith(_FOLDER):
-            folder = name.removeprefix(_FOLDER)
+        if name.startswith(LOCAL):
+            folder = name.removeprefix(LOCAL)
             raise ValueError(f"{folder} holds other weights than it says: {reason}") from None
         raise ValueError(
             f"the weights of {name} cannot be downloaded ({reason}): download its .safetensors "

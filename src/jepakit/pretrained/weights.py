@@ -28,6 +28,8 @@ class Description(core.Settings):
     num_channels: int = 3
     size: tuple[int, int]  # height and width of a view, in pixels
     normalization: Statistics = IMAGENET
+    # Which stored values became black and white, for pictures of more than 8 bits; None = all.
+    values: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

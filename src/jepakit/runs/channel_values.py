@@ -14,12 +14,14 @@ from jaxtyping import Float
 from jepakit.core.randomness import generator
 from jepakit.data.sources import BrokenPicture, Source, build_source
 from jepakit.data.sources.arrays import ArraySource
-from jepakit.data.sources.picture_files import read_values
+from jepakit.data.sources.picture_files import Decoding, read_values
 from jepakit.data.sources.stored import StoredSource
 
 PERCENTILES = (1, 99)
 _PIXELS_PER_PICTURE = 4096
 _ANY_RANGE = (0.0, 1.0)
+_NUM_LOOKED_AT = 16  # pictures
+_ALL_OF_16_BITS, _LARGE_PART = 65535, 0.5
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,29 @@ def look_at_values(settings: Any, num_pictures: int) -> ChannelValues | None:
     return look_at_stored(
         build_source(settings.model_copy(update={"values": settings.values or _ANY_RANGE})),
         num_pictures,
+    )
+
+
+def narrow_values(source: Source) -> str:
+    """Words about pictures that lie in a small part of their 16 bits, all of which would be seen.
+
+    Empty where that is not so, or a range is said already.
+    """
+    settings = getattr(source, "settings", None)
+    if not isinstance(settings, Decoding) or settings.values is not None or not len(source):
+        return ""
+    try:
+        looked = look_at_stored(source, _NUM_LOOKED_AT)
+    except ValueError:  # none can be read, which whoever needs them will tell
+        return ""
+    found = looked.suggested() if looked else None
+    if looked is None or found is None or found[1] - found[0] > _LARGE_PART * _ALL_OF_16_BITS:
+        return ""
+    low, high = found
+    return (
+        f"mind: 99 of 100 {looked.type} values lie within {low:g} and {high:g}, but 0 is taken as "
+        f"black and {_ALL_OF_16_BITS} as white, for the model was trained with no other range: "
+        f"give --values {low:g},{high:g} to use theirs"
     )
 
 

@@ -36,7 +36,7 @@ def check_settings(config: RunConfig) -> RunConfig | None:
     if changed := differences(before, config, FREE_TO_CONTINUE):
         raise ValueError(
             f"{config.folder} holds a run with other settings ({'; '.join(changed)}): choose "
-            "another folder=NEW, or restore these settings to continue it"
+            "another folder=NEW, or restore these (all others are as before) to continue it"
         )
     return before
 

@@ -67,6 +67,9 @@ class EvaluationSettings(Settings):
     size: Size | None = Field(
         None, description="height, width of what is seen, in pixels; null = the model's own"
     )
+    values: tuple[float, float] | None = Field(
+        None, description="of more than 8 bits: these become 0, 255; null = as in the training"
+    )
     num_train: int | None = Field(None, ge=10, description="pictures; null = all")
     num_test: int | None = Field(None, ge=10, description="pictures; null = all")
     test_share: float = Field(

@@ -6,34 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from jepakit.data.sources import Source, build_source, guess_parts, guess_source
-from jepakit.runs.config import RunConfig
 
 Values = tuple[float, float]
 
 
 def open_given(
-    data: str | Path, channels: int = 3, values: Values | None = None, split: str | None = None
+    data: str | Path,
+    channels: int = 3,
+    values: Values | None = None,
+    split: str | None = None,
+    trained: Values | None = None,
 ) -> dict[str, Source]:
-    """The parts of a dataset by name ("all" where it has none), or only the part `split`."""
+    """The parts of a dataset by name ("all" where it has none), or only the part `split`.
+
+    `values` become black and white; without them those that did in a training (`trained`), of
+    pictures that have any.
+    """
     parts = _parts(data, channels, split)
+    if values is None:
+        parts = {n: _with_values(p, trained) if _has_values(p) else p for n, p in parts.items()}
     return {name: build_source(_with_values(part, values)) for name, part in parts.items()}
-
-
-def open_alike(
-    data: str | Path, channels: int, config: RunConfig | None, split: str | None = None
-) -> dict[str, Source]:
-    """As `open_given`, and where a run scaled values in its training, they are scaled alike."""
-    values, parts = trained_values(config), _parts(data, channels, split)
-    alike = {
-        name: _with_values(part, values) if _has_values(part) else part
-        for name, part in parts.items()
-    }
-    return {name: build_source(part) for name, part in alike.items()}
-
-
-def trained_values(config: RunConfig | None) -> Values | None:
-    """Which values became black and white in a run's training; None for 8 bits, and no run."""
-    return getattr(config.data.source, "values", None) if config else None
 
 
 def given_settings(

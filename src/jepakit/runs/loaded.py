@@ -53,6 +53,11 @@ class Loaded:
         """The run's, if it is one."""
         return self.trained.config if self.trained else None
 
+    @property
+    def values(self) -> tuple[float, float] | None:
+        """Which stored values became black and white in the training; None = 8 bits, or unknown."""
+        return self.description.values if self.description else None
+
     def weights(self) -> Weights:
         """Its networks as they can be written, the chosen encoder first.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from jepakit.core.devices import Precision, autocast, choose_device, choose_precision
 from jepakit.data.picture_inputs import PictureInputs
+from jepakit.data.sources.picture_files import Decoding
 from jepakit.evaluation.features import Pool, Reading, evaluating
 from jepakit.evaluation.subject import Subject
 from jepakit.objectives.ijepa import DISTANCES
@@ -23,6 +24,7 @@ from jepakit.runs.model_inputs import ModelInputs, Size
 from jepakit.runs.prediction import Prediction, Seen, check_can_predict, predict
 from jepakit.runs.subjects import fingerprint_of
 from jepakit.runs.weights import load_weights
+from jepakit.runs.yaml_file import check
 
 Out = Literal["numpy", "torch"]
 T = TypeVar("T")
@@ -40,10 +42,18 @@ class Model:
     each picture as it is. Position codes are resampled for sizes other than that of the training.
     """
 
-    def __init__(self, loaded: Loaded, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        device: torch.device,
+        precision: Precision,
+        values: tuple[float, float] | None = None,
+    ) -> None:
         self.loaded, self.device, self.precision = loaded, device, precision
         self.encoder = loaded.encoder
-        self._inputs = ModelInputs(loaded)
+        # Which stored values of other than 8 bits become black and white; None = all of 16 bits.
+        self.values = values or loaded.values
+        self._inputs = ModelInputs(loaded, self.values)
         self.size = loaded.size
         self.width, self.depth = self.encoder.width, self.encoder.depth
         self.patch, self.num_channels = self.encoder.patch, self.encoder.num_channels
@@ -249,6 +259,7 @@ def open_model(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     revision: str | None = None,
     partial: bool = False,
+    values: tuple[float, float] | None = None,
 ) -> Model:
     """What `jepakit.load` gives; see there."""
     if precision not in (*get_args(Precision), "auto"):
@@ -256,7 +267,9 @@ def open_model(
         raise ValueError(f"precision={precision!r} is unknown: {meant(precision, known)}")
     chosen = choose_device(device)
     loaded = load_weights(name, chosen, branch, revision, partial)
-    return Model(loaded, chosen, choose_precision(chosen, precision))
+    if values is not None:
+        values = check(Decoding, {"values": values}).values
+    return Model(loaded, chosen, choose_precision(chosen, precision), values)
 
 
 def _numbers(layers: Any) -> tuple[int, ...]:

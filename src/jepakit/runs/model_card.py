@@ -9,7 +9,7 @@ from jepakit.core.files import write_text
 from jepakit.evaluation.comparison import Comparison
 from jepakit.pretrained.companions import main_network
 from jepakit.pretrained.hub import is_hub_name
-from jepakit.pretrained.weights import PREDICTOR, Weights
+from jepakit.pretrained.weights import PREDICTOR, Description, Weights
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.trained import Trained
 from jepakit.runs.yaml_file import as_yaml
@@ -31,6 +31,7 @@ def write_card(loaded: Loaded, weights: Weights, folder: Path, licence: str, nam
         f"# {Path(name).name}",
         _what(loaded, weights),
         _use(name, weights),
+        _values(weights.description),
     ]
     if loaded.trained is not None:
         parts += [_data(loaded.trained), _recipe(loaded.trained)]
@@ -77,6 +78,26 @@ def _use(name: str, weights: Weights) -> str:
         "```\n\n```python\n"
         "import jepakit\n\n"
         f'model = jepakit.load("{"hf:" if is_hub_name(name) else ""}{name}"){predictor}\n'
+        "```"
+    )
+
+
+def _values(description: Description) -> str:
+    """How stored values of more than 8 bits become a picture, where the training scaled them."""
+    if description.values is None:
+        return ""
+    low, high = description.values
+    scaled = f"(stored.astype(np.float32) - {low:g}) * (255 / {high - low:g})"
+    picture = "np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)"
+    grey = description.num_channels == 1
+    return (
+        "### Pictures of more than 8 bits\n\n"
+        f"In the training {low:g} became black and {high:g} white. `jepakit` scales stored values "
+        "so by itself; for transformers, an array `stored` becomes a `picture` with\n\n"
+        "```python\nimport numpy as np\n"
+        + ("from PIL import Image\n\n" if grey else "\n")
+        + f"scaled = {scaled}\n"
+        f"picture = {f'Image.fromarray({picture})' if grey else picture}\n"
         "```"
     )
 

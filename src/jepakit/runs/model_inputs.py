@@ -14,7 +14,6 @@ from jepakit.data.picture_inputs import PictureInputs, views_of
 from jepakit.data.sources.source import Picture
 from jepakit.data.views import CentreView
 from jepakit.pretrained.timm import TimmBackbone
-from jepakit.runs.given_pictures import trained_values
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.yaml_file import check
 
@@ -26,6 +25,7 @@ class ModelInputs:
     """Cuts and groups pictures for one network."""
 
     loaded: Loaded
+    values: tuple[float, float] | None = None  # None: those of the training
 
     def batches(
         self, pictures: PictureInputs, size: Size, batch_size: int
@@ -34,7 +34,7 @@ class ModelInputs:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size={batch_size!r} must be a whole number, at least 1")
         view: Any = _whole if size == "whole" else self.centre_view(size)
-        values = trained_values(self.loaded.config)
+        values = self.values or self.loaded.values
         batch: list[Tensor] = []
         for one in views_of(pictures, self.loaded.encoder.num_channels, view, values):
             if batch and (len(batch) == batch_size or one.shape != batch[0].shape):

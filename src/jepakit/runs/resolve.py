@@ -16,6 +16,7 @@ from jepakit.runs.config import RunConfig
 from jepakit.runs.folder import RunFolder
 from jepakit.runs.frozen import with_frozen
 from jepakit.runs.reference_yaml import from_reference, is_reference
+from jepakit.runs.run_state import run_state
 from jepakit.runs.yaml_file import apply_overrides, check, naming, read_yaml
 
 
@@ -60,7 +61,12 @@ def resolve_training(
         source = {**before, "path": source["path"]}
     content["data"] |= {"source": source, "validation": now["data"]["validation"]}
     content |= {"folder": now["folder"], "devices": now["devices"]}
-    told = f"{now['folder']} holds a run that has begun, and it goes on with its own settings"
+    begun = (
+        "is finished, and its own settings hold"
+        if run_state(folder.path).is_finished
+        else "has begun, and it goes on with its own settings"
+    )
+    told = f"{now['folder']} holds a run that {begun}"
     if overrides:
         told += " and those you wrote"
     return _finish(content, overrides, devices), Text(f"{told}. To begin anew: folder=NEW")

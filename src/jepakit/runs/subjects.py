@@ -33,6 +33,7 @@ class Candidate:
     folder: Path | None = None  # of its run
     config: RunConfig | None = None
     step: int | None = None  # optimizer steps done, of a run
+    values: tuple[float, float] | None = None  # which became black and white in its training
 
 
 def open_candidates(
@@ -78,8 +79,10 @@ def _candidate(loaded: Loaded, encoder: Backbone, name: str, size: tuple[int, in
         return replace(subject, name="random encoder", backbone=backbone, fingerprint=fingerprint)
 
     if trained is None:
-        return Candidate(subject, untrained)
-    return Candidate(subject, untrained, trained.folder.path, trained.config, trained.step)
+        return Candidate(subject, untrained, values=loaded.values)
+    return Candidate(
+        subject, untrained, trained.folder.path, trained.config, trained.step, loaded.values
+    )
 
 
 def untrained_encoder(loaded: Loaded) -> Backbone:

@@ -34,6 +34,11 @@ class Trained:
     device: torch.device
 
     @property
+    def values(self) -> tuple[float, float] | None:
+        """Which stored values became black and white in the training; None for 8 bits."""
+        return getattr(self.config.data.source, "values", None)
+
+    @property
     def objective(self) -> Objective:
         """The trained networks."""
         return self.networks.objective

@@ -15,7 +15,7 @@ from jepakit.pretrained.architecture import Known, describe
 from jepakit.pretrained.hub import HUB, fetch
 from jepakit.pretrained.huggingface import is_huggingface, read_huggingface
 from jepakit.pretrained.meta import read_meta
-from jepakit.pretrained.names import KINDS, TIMM, bare_path, nothing_there
+from jepakit.pretrained.names import KINDS, LOCAL, TIMM, bare_path, nothing_there
 from jepakit.pretrained.plain import read_plain
 from jepakit.pretrained.timm import open_timm
 from jepakit.pretrained.timm_folder import is_ours, is_timm, read_timm_folder
@@ -62,9 +62,9 @@ def load_weights(
 def _opened(
     name: str, device: torch.device, branch: Branch, revision: str | None, partial: bool
 ) -> Loaded:
-    if name.startswith(TIMM) and not Path(name.removeprefix(TIMM)).is_dir():
-        return _from_timm(name, device)
     path = bare_path(name)
+    if name.startswith(TIMM) and not path.is_dir():
+        return _from_timm(name, device)
     in_checkpoint = path.parent.parent.name == "checkpoints"
     if path.suffix == ".safetensors" and in_checkpoint:  # one file of a checkpoint of ours
         path = path.parent
@@ -72,7 +72,7 @@ def _opened(
         return _from_trained(name, open_trained(path, device), branch)
     weights, source = _read(name, path, revision)
     if weights is None:  # a network of timm that is not built like ours
-        return _from_timm(f"{TIMM}local-dir:{source}", device)
+        return _from_timm(f"{TIMM}{LOCAL}{source}", device)
     return _chosen(name, weights, device, branch, partial)
 
 
@@ -229,6 +229,7 @@ def _from_trained(name: str, trained: Trained, branch: Branch) -> Loaded:
         num_channels=target.num_channels,
         size=config.data.view.size,
         normalization=trained.normalise.statistics,
+        values=trained.values,
     )
     sentence = f"{name}: the {branch} encoder; {len(used)} tensors used"
     return Loaded(

@@ -36,6 +36,7 @@ class ProgressDisplay:
     def start(self, step: int) -> None:
         """Begin at the number of steps done before."""
         self.begin, self.first, self.last_line = time.monotonic(), step, 0.0
+        self.is_new = True
         if self.bar:
             self.bar.start()
             self.task = self.bar.add_task(
@@ -43,7 +44,9 @@ class ProgressDisplay:
             )
 
     def tick(self, step: int) -> None:
-        """A step was done."""
+        """A step was done. The first waits for workers and compiles: it tells nothing of others."""
+        if self.is_new:
+            self.begin, self.first, self.is_new = time.monotonic(), step, False
         if self.bar:
             self.bar.update(self.task, completed=step)
 

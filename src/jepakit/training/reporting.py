@@ -112,6 +112,7 @@ class Reporter(Observer):
         self.device, self.precision = device, precision
         self.display = ProgressDisplay(console, schedules.num_steps, loads_itself)
         self.rate, self.wait = float("nan"), 0.0
+        self.is_new = True
         self.said: Counter[str] = Counter()
 
     def start(self, step: int) -> None:
@@ -128,6 +129,9 @@ class Reporter(Observer):
             if self.metrics is not None:
                 self.write(record.step, numbers | {"throughput/images_per_second": self.rate})
                 self.display.update(record.step, numbers["loss"], self.rate, self.wait)
+        elif self.is_new:  # it waited for workers and compiled: its pace is that of no other
+            self.pace.since_last(record.step)
+        self.is_new = False
         if self.metrics is not None:
             self.display.tick(record.step)
         self.observe(record)

@@ -10,9 +10,6 @@ import pytest
 from PIL import Image
 
 import jepakit
-from jepakit.runs.config import RunConfig
-from jepakit.runs.given_pictures import open_alike
-from jepakit.runs.yaml_file import check
 
 DEEP = np.random.default_rng(0).integers(0, 4000, (20, 24, 24)).astype(np.uint16)
 
@@ -25,16 +22,6 @@ def deep(tmp_path: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(one // (1 + number % 2)).save(folder / f"{number}.tif")
     return tmp_path / "deep"
-
-
-def test_values_are_read_as_the_training_read_them(deep: Path) -> None:
-    source = {"kind": "folder", "path": "elsewhere", "channels": 1, "values": [0, 4000]}
-    config = check(RunConfig, {"data": {"source": source}})
-    (alike,) = open_alike(deep, 1, config).values()
-    (whole,) = open_alike(deep, 1, None).values()
-    assert alike.sample(0).picture.mean() == pytest.approx(128, abs=5)
-    assert whole.sample(0).picture.mean() == pytest.approx(128 * 4000 / 65536, abs=1)
-    assert len(open_alike("scenes", 3, config)["all"]) > 0  # which have no values
 
 
 def test_pictures_that_were_learned_from_are_told(deep: Path, new_run: Callable[..., Path]) -> None:

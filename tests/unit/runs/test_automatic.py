@@ -205,6 +205,10 @@ def test_a_run_that_has_begun_keeps_its_settings(tmp_path: Path) -> None:
     again, told = resolve_training(None, [*words, "logging.every=3"], moved, ["cpu"])
     goes_on = f"{run} holds a run that has begun, and it goes on with its own settings and those"
     assert str(told).startswith(goes_on)
+    end = f"{first.optimization.epochs:g}"
+    (run / "metrics.csv").write_text(f"step,epoch,name,value\n{end},{end},loss,0.5\n")
+    finished = resolve_training(None, words, moved, ["cpu"])[1]
+    assert str(finished).startswith(f"{run} holds a run that is finished, and its own")
     assert again.optimization == first.optimization
     assert again.seed == 5
     assert again.logging.every == 3
@@ -238,3 +242,19 @@ def test_words_about_the_source_hold_while_settings_are_chosen(tmp_path: Path) -
     assert (source.kind, source.channels, source.values) == ("folder", 12, (0, 20))
     held_out = chosen(tmp_path / "bands", *words).data.validation
     assert (held_out.channels, held_out.values, held_out.split) == (12, (0, 20), "val")
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "npy"])
+def test_values_of_more_than_8_bits_are_chosen_for_every_kind_of_file(
+    kind: str, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    (tmp_path / "deep").mkdir()
+    for number in range(20):
+        picture, path = random.integers(0, 4000, (40, 40)), tmp_path / "deep" / f"{number}.{kind}"
+        if kind == "npy":
+            np.save(path, picture.astype(np.uint16))
+        else:
+            Image.fromarray(picture.astype(np.uint16)).save(path)
+    source = chosen(tmp_path / "deep").data.source
+    assert (source.kind, source.channels, source.values) == ("folder", 1, (0, 4000))

@@ -149,6 +149,24 @@ def test_monitors_look_at_the_end_of_a_run_however_short(
     assert metrics["position/gap"].steps.tolist() == [8]
 
 
+def test_a_slow_first_step_does_not_lower_the_speed(
+    assembled: Assembled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = assembled("logging.every=4")
+    step = trainer.train_step
+
+    def slow_at_first(number: int, micro_batches: Any) -> Any:
+        if number == 0:
+            time.sleep(2)
+        return step(number, micro_batches)
+
+    monkeypatch.setattr(trainer, "train_step", slow_at_first)
+    assert trainer.run()
+    speeds = read_metrics(tmp_path / "run/metrics.csv")["throughput/images_per_second"]
+    assert speeds.steps.tolist() == [4, 8]
+    assert speeds.values[0] > 4 * 4 / 2  # 16 pictures in the two seconds
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_weights(
     assembled: Assembled,
 ) -> None:

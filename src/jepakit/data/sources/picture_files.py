@@ -33,6 +33,7 @@ SUFFIXES = TIFF_SUFFIXES | {
 }
 
 # Only these decoders may see a file, whatever its name: others of PIL start foreign programs.
+_DEEP = ("I", "F")  # how PIL's modes of one channel of more than 8 bits begin
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "PPM", "BMP", "GIF")
 MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 # The operator itself, because torchvision's wrapper warns that it will be replaced one day.
@@ -58,7 +59,7 @@ class Decoding(Settings):
         default=LARGEST_USUAL_PICTURE, ge=1, description="pictures that claim more are refused"
     )
     values: tuple[float, float] | None = Field(
-        default=None, description=".npy and TIFF: (low, high) become 0 and 255; null = 8 or 16 bits"
+        default=None, description="over 8 bits: (low, high) become 0 and 255; null = all of 16 bits"
     )
 
     @field_validator("values")
@@ -85,7 +86,7 @@ def open_picture(stored: Stored, name: str, how: Decoding) -> Picture:
 
 
 def read_values(stored: Stored, name: str, how: Decoding) -> Shaped[np.ndarray, "H W C"] | None:
-    """The values of a `.npy` or TIFF file before they become 8 bits; None for other kinds.
+    """The values of a file of more than 8 bits, .npy or TIFF before they are converted, else None.
 
     Values without a fixed range need `how.values`, whichever. Raises `BrokenPicture`.
     """
@@ -95,7 +96,11 @@ def read_values(stored: Stored, name: str, how: Decoding) -> Shaped[np.ndarray, 
         elif stored.suffix in TIFF_SUFFIXES:
             array = _read_tiff_stack(stored.content, how)
         else:
-            return None
+            Image.MAX_IMAGE_PIXELS = how.max_pixels
+            image = Image.open(io.BytesIO(stored.content), formats=_FORMATS)
+            if not _is_deep(image):
+                return None
+            array = np.asarray(image)
         return array.reshape(*array.shape[:2], -1)
 
 
@@ -135,7 +140,7 @@ def _open_image(stored: Stored, name: str, how: Decoding) -> Picture:
         size = (image.width, image.height) if is_turned else (image.height, image.width)
         return _Jpeg(stored.content, size, name, how.channels)
     image.load()
-    return Pixels(fit_image(ImageOps.exif_transpose(image), how.channels))
+    return Pixels(fit_upright(ImageOps.exif_transpose(image), how))
 
 
 def _plain_jpeg_size(content: bytes) -> tuple[int, int] | None:
@@ -200,6 +205,17 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
         )
     if height * width == 0:
         raise ValueError("the picture is empty")
+
+
+def fit_upright(image: Image.Image, how: Decoding) -> UInt8[np.ndarray, "H W C"]:
+    """`fit_image`; and values of more than 8 bits become black and white as `how.values` says."""
+    if how.values is not None and _is_deep(image):
+        return fit_array(np.asarray(image), how)
+    return fit_image(image, how.channels)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith(_DEEP)
 
 
 def fit_image(image: Image.Image, num_channels: int) -> UInt8[np.ndarray, "H W C"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jepakit.data.sources import Source
-from jepakit.runs.given_pictures import Values, open_alike, open_given
+from jepakit.runs.given_pictures import Values, open_given
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.own_pictures import shown_pictures
 
@@ -18,11 +18,7 @@ def pictures_to_show(
     """
     channels = loaded.encoder.num_channels
     if data is not None:
-        parts = (
-            open_given(data, channels, values, split)
-            if values is not None
-            else open_alike(data, channels, loaded.config, split)
-        )
+        parts = open_given(data, channels, values, split, loaded.values)
         source = list(parts.values())[-1]
     elif loaded.config is not None:
         source = shown_pictures(loaded.config)

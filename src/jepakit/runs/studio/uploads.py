@@ -16,14 +16,18 @@ LARGEST_PICTURE = 50_000_000  # pixels: 150 MB once decoded
 _SHOWN_NAME = 60  # characters of a name in a message
 
 
-def read_upload(given: Mapping[str, Any], channels: int) -> Picture:
+def read_upload(
+    given: Mapping[str, Any], channels: int, values: tuple[float, float] | None = None
+) -> Picture:
     """A decoded picture from `name` and `content` (base64); nothing is written to disk.
+
+    Of more than 8 bits, `values` become black and white.
 
     `ValueError` with one sentence for what is too large or no picture.
     """
     name = PurePath(str(given.get("name") or "the picture")).name[-_SHOWN_NAME:]
     content = _decoded(given.get("content"), name)
-    how = Decoding(channels=channels, max_pixels=LARGEST_PICTURE)
+    how = Decoding(channels=channels, max_pixels=LARGEST_PICTURE, values=values)
     try:
         picture = open_picture(Stored(content, PurePath(name).suffix.lower()), name, how)
         return Pixels(picture.pixels().copy())  # decoded here, so that damage is told here

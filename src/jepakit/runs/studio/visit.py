@@ -96,8 +96,8 @@ class Visit:
 
     def show_upload(self, given: Mapping[str, Any]) -> None:
         """Look at a picture that was given. `ValueError` if it cannot be used."""
-        channels = self.studio.lookers[0].looking.loaded.encoder.num_channels
-        self._show(read_upload(given, channels), None)
+        loaded = self.studio.lookers[0].looking.loaded
+        self._show(read_upload(given, loaded.encoder.num_channels, loaded.values), None)
 
     def show_example(self, number: int) -> None:
         """Look at an example. `ValueError` for one that is not there."""

@@ -1,0 +1,190 @@
+"""Pictures of more than 8 bits are scaled as a training did, whatever its weights became."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import jepakit
+from jepakit.cli import main
+from jepakit.commands.export import export_named
+from jepakit.runs.channel_values import narrow_values
+from jepakit.runs.given_pictures import open_given
+from jepakit.runs.seeing.looking import Looking
+from jepakit.runs.seeing.pictures import pictures_to_show
+from jepakit.runs.seeing.settings import SeeingSettings
+from jepakit.runs.studio.opening import studio_of
+from jepakit.runs.studio.uploads import read_upload
+from jepakit.runs.studio.visit import Visit
+from jepakit.runs.weights import load_weights
+
+VALUES = (100.0, 4000.0)
+DEEP = np.random.default_rng(0).integers(0, 4000, (6, 24, 24)).astype(np.uint16)
+IN_8_BITS = np.rint(np.clip((DEEP.astype(np.float32) - 100) * (255 / 3900), 0, 255)).astype("uint8")
+
+
+@pytest.fixture(params=["png", "tif"])
+def deep(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Pictures of 12 bits in files of 16."""
+    for number, one in enumerate(DEEP):
+        folder = tmp_path / "deep" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(one).save(folder / f"{number}.{request.param}")
+    return tmp_path / "deep"
+
+
+@pytest.fixture
+def run(deep: Path, new_run: Callable[..., Path]) -> Path:
+    source = {"kind": "folder", "path": str(deep), "channels": 1, "values": VALUES}
+    data = {"source": source, "view": {"size": 24}, "num_workers": 0}
+    return new_run(deep.parent / "run", 1, data=data)
+
+
+def files(folder: Path) -> list[Path]:
+    """In the order of `DEEP`."""
+    return sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda path: path.stem)
+
+
+@pytest.mark.parametrize(
+    ("to", "out", "prefix"),
+    [
+        ("huggingface", "hf", ""),
+        ("timm", "timm", ""),
+        ("timm", "timm", "timm:local-dir:"),
+        ("safetensors", "a.safetensors", ""),
+        ("meta", "a.pth.tar", "meta:"),
+    ],
+)
+def test_every_export_knows_them(
+    run: Path, deep: Path, to: str, out: str, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = run.parent / out
+    assert export_named(str(run), to, place, {}) == 0
+    assert "mind: in the training 100 became black and 4000 white" in capsys.readouterr().out
+    model = jepakit.load(f"{prefix}{place}", device="cpu", precision="fp32")
+    expected = jepakit.load(run, device="cpu", precision="fp32").features(IN_8_BITS)
+    assert expected.std(axis=0).max() > 1e-3
+    assert model.values == VALUES
+    np.testing.assert_allclose(model.features(files(deep)), expected, atol=1e-5)
+    np.testing.assert_allclose(model.features(DEEP), expected, atol=1e-5)
+
+
+def test_the_card_says_how_to_scale(run: Path) -> None:
+    export_named(str(run), "huggingface", run.parent / "hf", {})
+    card = (run.parent / "hf" / "README.md").read_text()
+    code = card.split("a `picture` with\n\n```python\n")[1].split("```")[0]
+    names: dict[str, object] = {"stored": DEEP[0]}
+    exec(code, names)
+    np.testing.assert_array_equal(np.asarray(names["picture"]), IN_8_BITS[0])
+
+
+def test_onnx_names_them(run: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    export_named(str(run), "onnx", run.parent / "a.onnx", {})
+    found = {p.key: p.value for p in onnx.load(run.parent / "a.onnx").metadata_props}
+    assert tuple(json.loads(found["values"])) == VALUES
+
+
+def test_a_card_of_8_bits_has_no_such_part(home: Path, tmp_path: Path) -> None:
+    export_named(str(home / "runs" / "my-run"), "huggingface", tmp_path / "hf", {})
+    assert "8 bits" not in (tmp_path / "hf" / "README.md").read_text()
+
+
+def test_others_may_be_said(run: Path, deep: Path) -> None:
+    said = jepakit.load(run, device="cpu", precision="fp32", values=(0.0, 8000.0))
+    half = np.rint(DEEP.astype(np.float32) * (255 / 8000)).astype(np.uint8)
+    np.testing.assert_allclose(said.features(files(deep)), said.features(half), atol=1e-5)
+    with pytest.raises(ValueError, match="low < high"):
+        jepakit.load(run, device="cpu", values=(5.0, 5.0))
+
+
+def test_pictures_named_to_a_command_are_read_alike(
+    deep: Path, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    monkeypatch.setenv("JEPAKIT_CACHE", str(run.parent / "cache"))
+    query, fewer = files(deep)[3], "features.num_workers=0 knn.neighbours=[2]"
+    for line in (
+        f"features {run} --data {deep} --out f.npy --workers 0 --precision fp32 --devices cpu",
+        f"search {run} --data {deep} --query {query} --num 1 --workers 0 --device cpu",
+        f"search {run} --data {deep} --query {query} --num 1 --workers 0 --values 0,9000",
+        f"evaluate {run} --data {deep} --tasks knn --out e {fewer}",
+        f"export {run} hf",
+        f"evaluate hf --data {deep} --tasks knn --out e {fewer}",
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(line.split())
+        assert not ended.value.code
+        assert "mind: 99" not in capsys.readouterr().out
+    expected = jepakit.load(run, device="cpu", precision="fp32").features(IN_8_BITS)
+    order = [n for name in "ab" for n in range(6) if "ab"[n % 2] == name]
+    np.testing.assert_allclose(np.load("f.npy"), expected[order], atol=1e-5)
+
+
+def test_the_query_is_read_as_the_pictures_are(
+    deep: Path, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    monkeypatch.setenv("JEPAKIT_CACHE", str(run.parent / "cache"))
+    query = files(deep)[3]
+    line = f"search {run} --data {deep} --query {query} --num 1 --workers 0 --values 0,9000"
+    with suppress(SystemExit):
+        main(line.split())
+    assert f"1.000  │ b     │ b/{query.name}" in capsys.readouterr().out
+
+
+def test_a_model_of_8_bits_says_what_it_sees(deep: Path, home: Path) -> None:
+    (whole,) = open_given(deep, 1).values()
+    assert whole.sample(0).picture.mean() == pytest.approx(128 * 4000 / 65536, abs=1)
+    assert "within 0 and 4000, but 0 is taken as black and 65535 as white" in narrow_values(whole)
+    assert "--values 0,4000" in narrow_values(whole)
+    (alike,) = open_given(deep, 1, trained=VALUES).values()
+    assert alike.sample(0).picture.mean() == pytest.approx(IN_8_BITS.mean(), abs=5)
+    assert narrow_values(alike) == ""
+    said: list[str] = []
+    how = {"tell": said.append, "knn": {"neighbours": [2]}, "features": {"num_workers": 0}}
+    jepakit.evaluate(home / "runs" / "my-run", deep, ["knn"], **how)
+    assert any(line.startswith("mind: 99 of 100 uint16 values") for line in said)
+    said.clear()
+    jepakit.evaluate(home / "runs" / "my-run", deep, ["knn"], values=(0, 4000), **how)
+    assert not any(line.startswith("mind: 99") for line in said)
+
+
+def test_values_and_pictures_that_have_none(home: Path) -> None:
+    run = home / "runs" / "my-run"
+    assert len(open_given("scenes", 3, trained=VALUES)["all"]) > 0
+    assert narrow_values(open_given("scenes", 3)["all"]) == ""
+    with pytest.raises(ValueError, match="--values is for other pictures than the run's"):
+        jepakit.evaluate(run, values=(0, 4000))
+    with pytest.raises(ValueError, match="leave out --values"):
+        jepakit.evaluate(run, "scenes", values=(0, 4000))
+
+
+def test_the_studio_knows_them(deep: Path, run: Path) -> None:
+    loaded, path = load_weights(str(run), torch.device("cpu")), files(deep)[2]
+    pictures = pictures_to_show(loaded, str(deep))
+    looking = Looking(loaded, pictures, (24, 24), SeeingSettings(), torch.device("cpu"), "fp32")
+    visit = Visit(studio_of([looking]))
+    visit.show_upload(given(path.name, path.read_bytes()))
+    np.testing.assert_array_equal(visit._sights[0].views[0, 0], IN_8_BITS[2])
+
+
+def test_a_dropped_picture_of_8_bits_stays_as_it_is() -> None:
+    usual = io.BytesIO()
+    Image.fromarray(IN_8_BITS[2]).save(usual, "png")
+    seen = read_upload(given("usual.png", usual.getvalue()), 1, VALUES).pixels()
+    np.testing.assert_array_equal(seen[..., 0], IN_8_BITS[2])
+
+
+def given(name: str, content: bytes) -> dict[str, str]:
+    """As a browser sends a picture."""
+    return {"name": name, "content": base64.b64encode(content).decode()}
