@@ -108,6 +108,7 @@ def evaluate_named(
         "pictures": _pictures(candidates[0], data),
         "fingerprint": fingerprint,
         "learned_from": _learned_from(candidates[0], data, parts),
+        "values": getattr(getattr(parts.test, "settings", None), "values", None),
     }
     return replace(found, comparison=found.comparison.model_copy(update=which)), results
 

@@ -47,6 +47,7 @@ class Comparison(BaseModel):
     pictures: str = ""  # which they were, as somebody named them
     fingerprint: str = ""  # of all of them
     learned_from: bool = False  # whether the run learned, without labels, from these pictures
+    values: tuple[float, float] | None = None  # stored ones of over 8 bits that were black, white
 
     @property
     def columns(self) -> list[str]:
@@ -128,6 +129,7 @@ class Comparison(BaseModel):
         return (
             f"Percent of {self.num_pictures:,} test pictures{self._seen()} "
             f"({self.confidence:.0%} bootstrap interval{squares}{self._mean_of()})"
+            f"{self._black_and_white()}"
             f"{'; the run learned from them, without labels' if self.learned_from else ''}"
         )
 
@@ -137,6 +139,11 @@ class Comparison(BaseModel):
         averaged = {score for question, _, score in places if question == "mean"}
         questions = {question for question, _, score in places if score in averaged} - {"mean"}
         return f"; mean: of {len(questions)} questions" if questions else ""
+
+    def _black_and_white(self) -> str:
+        if self.values is None:
+            return ""
+        return f"; stored values from {self.values[0]:g} (black) to {self.values[1]:g} (white)"
 
     def _seen(self) -> str:
         sizes = sorted(set(self.sizes.values()))

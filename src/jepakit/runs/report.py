@@ -201,6 +201,9 @@ def _facts(looking: Looking | None, trained: Trained, curves: dict[str, Curve]) 
                 f"{looking.grid[1]} patches"
             )
         facts.append(("pictures on this page from", f"{len(looking.source):,} {looking.origin}"))
+    if trained.values:
+        low, high = trained.values
+        facts.append(("stored values", f"from {low:g} (black) to {high:g} (white)"))
     facts += [
         ("views", views),
         (

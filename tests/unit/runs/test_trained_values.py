@@ -6,7 +6,6 @@ import base64
 import io
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +51,13 @@ def run(deep: Path, new_run: Callable[..., Path]) -> Path:
 def files(folder: Path) -> list[Path]:
     """In the order of `DEEP`."""
     return sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda path: path.stem)
+
+
+def typed(line: str) -> int:
+    """The exit code of `jepa LINE`."""
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    return int(ended.value.code or 0)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +127,7 @@ def test_pictures_named_to_a_command_are_read_alike(
         f"export {run} hf",
         f"evaluate hf --data {deep} --tasks knn --out e {fewer}",
     ):
-        with pytest.raises(SystemExit) as ended:
-            main(line.split())
-        assert not ended.value.code
+        assert typed(line) == 0
         assert "mind: 99" not in capsys.readouterr().out
     expected = jepakit.load(run, device="cpu", precision="fp32").features(IN_8_BITS)
     order = [n for name in "ab" for n in range(6) if "ab"[n % 2] == name]
@@ -137,8 +141,7 @@ def test_the_query_is_read_as_the_pictures_are(
     monkeypatch.setenv("JEPAKIT_CACHE", str(run.parent / "cache"))
     query = files(deep)[3]
     line = f"search {run} --data {deep} --query {query} --num 1 --workers 0 --values 0,9000"
-    with suppress(SystemExit):
-        main(line.split())
+    assert typed(line) == 0
     assert f"1.000  │ b     │ b/{query.name}" in capsys.readouterr().out
 
 
@@ -157,6 +160,21 @@ def test_a_model_of_8_bits_says_what_it_sees(deep: Path, home: Path) -> None:
     said.clear()
     jepakit.evaluate(home / "runs" / "my-run", deep, ["knn"], values=(0, 4000), **how)
     assert not any(line.startswith("mind: 99") for line in said)
+
+
+def test_tables_and_pages_tell_them(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    told = "tored values from 100 (black) to 4000 (white)"
+    fewer = "features.num_workers=0 knn.neighbours=[2] duplicates=false"
+    assert typed(f"evaluate run --tasks knn {fewer}") == 0
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert typed("report run --device cpu") == 0
+    page = (run / "report.html").read_text()
+    assert page.count(told) == 1  # of the scores
+    assert "from 100 (black) to 4000 (white)</" in page
+    assert told in (run / "evaluation.html").read_text()
 
 
 def test_values_and_pictures_that_have_none(home: Path) -> None:
