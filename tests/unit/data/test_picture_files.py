@@ -1,6 +1,8 @@
 """Opened pictures: sizes before decoding, crops at the scale that they need, arrays in place."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from pydantic import ValidationError
 
-from jepakit.data.sources.picture_files import Decoding, open_picture
+from jepakit.data.sources.picture_files import Decoding, open_picture, read_values
 from jepakit.data.sources.source import BrokenPicture, Stored
 from jepakit.data.views import crop_and_resize
 
@@ -135,6 +137,59 @@ def test_values_hold_for_tiff_stacks_too():
     np.testing.assert_allclose(pixels, expected, atol=1)
     assert pixels.min() == 0
     assert pixels.max() == 255
+
+
+def _png_of_16_bits(array, orientation=1):
+    """Written by hand: PIL writes grey ones only."""
+
+    def chunk(kind, content):
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    height, width, channels = array.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        (
+            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)),
+            chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")),
+            chunk(b"IDAT", zlib.compress(rows)),
+            chunk(b"IEND", b""),
+        )
+    )
+    return Stored(content, ".png")
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_values_hold_for_png_too(channels, orientation):
+    array = np.random.default_rng(0).integers(0, 4096, (6, 9, channels)).astype(np.uint16)
+    if channels in (2, 4):
+        array[:, :, -1] = 65535  # opaque
+    stored = _png_of_16_bits(array, orientation)
+    how = Decoding(channels=1 if channels < 3 else 3, values=(96, 4000))
+    upright = np.rot90(array, -1) if orientation == 6 else array
+    colours = upright[:, :, : how.channels]
+    expected = np.rint(np.clip((colours.astype(np.float32) - 96) * (255 / 3904), 0, 255))
+    opened = open_picture(stored, "a.png", how)
+    assert opened.size == upright.shape[:2]
+    np.testing.assert_array_equal(opened.pixels(), expected)
+    np.testing.assert_array_equal(read_values(stored, "a.png", Decoding()), colours)
+    whole = open_picture(stored, "a.png", Decoding(channels=how.channels)).pixels()
+    np.testing.assert_allclose(whole, colours / 257, atol=1)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "bmp"])
+def test_usual_pictures_have_no_values(kind):
+    file = io.BytesIO()
+    Image.fromarray(_photograph(30, 40)).save(file, kind)
+    stored = Stored(file.getvalue(), f".{kind}")
+    assert read_values(stored, "a", Decoding()) is None
+    whole = open_picture(stored, "a", Decoding()).pixels()
+    scaled = open_picture(stored, "a", Decoding(values=(0, 4000))).pixels()
+    np.testing.assert_array_equal(scaled, whole)
 
 
 def test_arrays_that_claim_more_than_they_hold_are_broken():

@@ -36,8 +36,9 @@ SUFFIXES = TIFF_SUFFIXES | {
 _DEEP = ("I", "F")  # how PIL's modes of one channel of more than 8 bits begin
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "PPM", "BMP", "GIF")
 MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
-# The operator itself, because torchvision's wrapper warns that it will be replaced one day.
+# The operators themselves, because torchvision's wrappers warn that they will be replaced one day.
 _decode_jpeg_operator: Any = getattr(torch.ops.image, "decode_jpeg", None)
+_decode_png_operator: Any = getattr(torch.ops.image, "decode_png", None)
 _JPEG_MODES = {1: ImageReadMode.GRAY.value, 3: ImageReadMode.RGB.value}
 _JPEG_SCALES = (8, 4)  # at a half, PIL takes as long as torchvision does for the whole
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -98,9 +99,10 @@ def read_values(stored: Stored, name: str, how: Decoding) -> Shaped[np.ndarray, 
         else:
             Image.MAX_IMAGE_PIXELS = how.max_pixels
             image = Image.open(io.BytesIO(stored.content), formats=_FORMATS)
-            if not _is_deep(image):
+            deep = _deep_pixels(image, stored.content)
+            if deep is None:
                 return None
-            array = np.asarray(image)
+            array = deep[:, :, :-1] if image.mode == "RGBA" else deep  # opacity is no colour
         return array.reshape(*array.shape[:2], -1)
 
 
@@ -139,8 +141,25 @@ def _open_image(stored: Stored, name: str, how: Decoding) -> Picture:
         is_turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
         size = (image.width, image.height) if is_turned else (image.height, image.width)
         return _Jpeg(stored.content, size, name, how.channels)
+    deep = None if how.values is None else _deep_pixels(image, stored.content)
+    if deep is not None:
+        return Pixels(fit_array(deep, how))
     image.load()
-    return Pixels(fit_upright(ImageOps.exif_transpose(image), how))
+    return Pixels(fit_image(ImageOps.exif_transpose(image), how.channels))
+
+
+def _deep_pixels(image: Image.Image, content: bytes) -> Shaped[np.ndarray, "H W ..."] | None:
+    """All bits of a picture that has more than 8, upright; None for others."""
+    if _is_deep(image):
+        return np.asarray(ImageOps.exif_transpose(image))
+    stored_as = [str(tile.args) for tile in getattr(image, "tile", [])]  # in PIL's words
+    in_16_bits = image.format == "PNG" and stored_as and stored_as[0].endswith(";16B")
+    if in_16_bits and _decode_png_operator:  # PIL would drop half of them
+        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        apply_orientation = True
+        decoded = _decode_png_operator(encoded, ImageReadMode.UNCHANGED.value, apply_orientation)
+        return decoded.permute(1, 2, 0).numpy()
+    return None
 
 
 def _plain_jpeg_size(content: bytes) -> tuple[int, int] | None:
