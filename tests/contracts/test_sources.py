@@ -1,5 +1,6 @@
 """What every source of pictures promises, checked on each of them."""
 
+import copy
 import itertools
 import pickle
 
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from jepakit.core.tensors import MaskIndices
 from jepakit.data.loader import TrainingStream
 from jepakit.data.sources import SourceSettings, build_source
+from jepakit.data.sources.picture_files import Decoding
 from jepakit.data.sources.source import BrokenPicture
 from jepakit.data.views import RandomView
 
@@ -64,11 +66,11 @@ def test_answers_are_places_in_the_classes_of_the_tasks(source):
 
 
 def test_it_travels_to_other_processes(source):
-    copy = pickle.loads(pickle.dumps(source))
-    assert len(copy) == len(source)
-    assert copy.classes == source.classes
-    assert copy.fingerprint() == source.fingerprint()
-    np.testing.assert_array_equal(copy.sample(2).picture, source.sample(2).picture)
+    sent = pickle.loads(pickle.dumps(source))
+    assert len(sent) == len(source)
+    assert sent.classes == source.classes
+    assert sent.fingerprint() == source.fingerprint()
+    np.testing.assert_array_equal(sent.sample(2).picture, source.sample(2).picture)
 
 
 def test_samples_can_be_written_on(source):
@@ -126,6 +128,17 @@ def test_a_new_file_changes_the_fingerprint(tmp_path):
     assert build_source(settings).fingerprint() == before
     Image.new("RGB", (8, 8)).save(tmp_path / "class-0" / "new.png")
     assert build_source(settings).fingerprint() != before
+
+
+def test_other_values_are_another_fingerprint(source):
+    how = getattr(source, "settings", None)
+    if not isinstance(how, Decoding):
+        pytest.skip("its pictures have no stored values")
+    other = copy.copy(source)
+    other.settings = how.model_copy(update={"values": (0.0, 9000.0)})
+    assert other.fingerprint() != source.fingerprint()
+    other.settings = how.model_copy(update={"values": None})
+    assert other.fingerprint() == source.fingerprint()
 
 
 def test_unknown_kinds_are_refused():

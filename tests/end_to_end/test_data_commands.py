@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from jepakit.cli import main
+from jepakit.data.sources import build_source, guess_source
+from jepakit.runs.channel_values import look_at_values
 from jepakit.runs.config import RunConfig
 from jepakit.runs.yaml_file import check, read_yaml
 
@@ -91,3 +93,73 @@ def test_mistakes_are_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
         errors = capfd.readouterr().err
         assert told in errors
         assert "Traceback" not in errors
+
+
+def deep_greys(folder: str, mixed: bool = False, kind: str = "png") -> None:
+    """Twenty pictures of 12 bits in one channel; with `mixed` half of them in 8."""
+    Path(folder).mkdir()
+    random = np.random.default_rng(0)
+    for number in range(20):
+        picture = random.integers(0, 4000, (40, 40)).astype(np.uint16)
+        if mixed and number % 2:
+            picture = (picture // 16).astype(np.uint8)
+        Image.fromarray(picture).save(f"{folder}/{number}.{kind}")
+
+
+def test_stats_of_grey_pictures_need_no_channels(capfd: pytest.CaptureFixture[str]) -> None:
+    deep_greys("deep")
+    assert data("stats", "deep", "--out", "stats.yaml") == 0
+    capfd.readouterr()
+    source = check(RunConfig, read_yaml(Path("stats.yaml"))).data.source
+    assert (source.channels, source.values) == (1, (0, 4000))
+    assert data("stats", "deep", "--values", "0,8000", "--out", "stats.yaml") == 0
+    assert check(RunConfig, read_yaml(Path("stats.yaml"))).data.source.values == (0, 8000)
+    assert data("stats", "deep", "--values", "4000,0") == 2
+    told = capfd.readouterr().err
+    assert "values are (low, high) with low < high" in told
+    assert "pydantic" not in told
+
+
+def test_inspect_reads_floats_as_a_training_would(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("floats").mkdir()
+    for number in range(12):
+        picture = np.random.default_rng(number).uniform(0, 0.4, (40, 40)).astype(np.float32)
+        Image.fromarray(picture).save(f"floats/{number}.tif")
+    assert data("inspect", "floats", "--workers", "0") == 0
+    told = " ".join(capfd.readouterr().out.split())
+    assert "12 TIF float32 x 1" in told
+    assert "cannot be read 0" in told.replace("│", "").replace("  ", " ")
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_8_bits_among_more_stay_as_they_are(kind: str) -> None:
+    deep_greys("mixed", mixed=True, kind=kind)
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "--data", "mixed", "--print", "--devices", "cpu"])
+    assert not ended.value.code
+    looked = look_at_values(guess_source("mixed"), 64)
+    assert looked is not None
+    assert (looked.type, looked.num_pictures, looked.suggested()) == ("uint16", 10, (0, 4000))
+    source = build_source(guess_source("mixed", 1).model_copy(update={"values": (0.0, 4000.0)}))
+    means = [source.sample(index).picture.mean() for index in range(len(source))]
+    assert min(means) > 110
+    assert max(means) < 140
+
+
+def test_pretrain_takes_values_like_other_commands(capfd: pytest.CaptureFixture[str]) -> None:
+    deep_greys("deep")
+    for given in ("0,3000", "[0,3000]"):
+        with pytest.raises(SystemExit):
+            main(["pretrain", "--data", "deep", "--values", given, "--print", "--devices", "cpu"])
+        Path("printed.yaml").write_text(capfd.readouterr().out)
+        assert check(RunConfig, read_yaml(Path("printed.yaml"))).data.source.values == (0, 3000)
+
+
+def test_packing_anew_says_what_becomes_black(capfd: pytest.CaptureFixture[str]) -> None:
+    deep_greys("deep")
+    for word, is_told in (("keep", False), ("png", True)):
+        words = ["pack", "deep", f"packed-{word}", "--format", word, "--channels", "1"]
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--workers", "0"])
+        assert not ended.value.code
+        assert ("to use theirs, say --values 0,4000" in capfd.readouterr().out) == is_told

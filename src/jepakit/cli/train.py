@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jepakit.cli.app import app, checkpoint_commands
-from jepakit.cli.words import Config, Data, Devices, Folder, Words, config_and_settings
+from jepakit.cli.words import Config, Data, Devices, Folder, Values, Words, config_and_settings
 
 
 @app.command()
@@ -16,6 +16,7 @@ def pretrain(
     config: Config = None,
     words: Words = None,
     data: Data = None,
+    values: Values = None,
     devices: Devices = None,
     show: Annotated[
         bool, typer.Option("--print", help="print the resolved settings and stop")
@@ -33,7 +34,7 @@ def pretrain(
     ] = False,
 ) -> None:
     """Train an encoder; the same command continues an unfinished run."""
-    path, settings = config_and_settings(config, words)
+    path, settings = config_and_settings(config, words, values)
     if slurm is None:
         if dry_run:
             raise ValueError("--dry-run shows a batch script: add --slurm partition=NAME …")
@@ -83,12 +84,16 @@ def stop(
 
 @app.command()
 def doctor(
-    config: Config = None, words: Words = None, data: Data = None, devices: Devices = None
+    config: Config = None,
+    words: Words = None,
+    data: Data = None,
+    values: Values = None,
+    devices: Devices = None,
 ) -> None:
     """Check device, memory, pictures and disk for a run, and estimate its time."""
     from jepakit.commands.doctor import doctor as run
 
-    path, settings = config_and_settings(config, words)
+    path, settings = config_and_settings(config, words, values)
     raise typer.Exit(run(path, settings, data, devices or []))
 
 

@@ -83,13 +83,16 @@ Loaders = Annotated[
 
 
 def config_and_settings(
-    config: str | None, words: list[str] | None
+    config: str | None, words: list[str] | None, values: str | None = None
 ) -> tuple[Path | None, list[str]]:
     """The first word may already be a setting: then there is no config file.
 
-    A file that cannot be read is refused here, before anything heavy is imported.
+    `values` are one more setting, typed as other commands take it. A file that cannot be read is
+    refused here, before anything heavy is imported.
     """
     settings = list(words or [])
+    if values is not None:
+        settings.append(f"data.source.values=[{values.strip('[]() ')}]")
     if config is None or ("=" in config and not Path(config).exists()):
         return None, [*([config] if config else []), *settings]
     from jepakit.runs.yaml_file import read_yaml

@@ -11,7 +11,7 @@ from rich.table import Table
 from jepakit.core.files import write_text
 from jepakit.data.normalization import Statistics, measure_statistics
 from jepakit.data.sources import build_source
-from jepakit.runs.automatic import written
+from jepakit.runs.automatic import RGB, written
 from jepakit.runs.channel_values import ChannelValues, look_at_values
 from jepakit.runs.given_pictures import given_settings, parse_values
 from jepakit.runs.yaml_file import as_yaml
@@ -29,7 +29,9 @@ def data_stats(
     console = Console()
     settings = given_settings(data, channels, parse_values(values), split)
     stored = look_at_values(settings, num_pictures)
-    if stored is not None and settings.values is None and (chosen := stored.suggested()):
+    if stored is not None:
+        channels = len(stored.lowest) if channels == RGB else channels
+        chosen = settings.values or stored.suggested()
         settings = given_settings(data, channels, chosen, split)
     statistics = measure_statistics(build_source(settings), num_pictures)
     console.print(_table(statistics, stored))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
 from jepakit.pretrained.names import KINDS, names_and_settings
 from jepakit.runs.automatic import MEMORY
-from jepakit.runs.channel_values import narrow_values
+from jepakit.runs.channel_values import doubt_about_values
 from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
 from jepakit.runs.evaluation_settings import EvaluationSettings
@@ -97,13 +98,18 @@ def evaluate_named(
     for folder, step in dict.fromkeys((c.folder, c.step) for c in candidates):
         _tell_if_unfinished(folder, step, tell)
     parts = _parts(candidates[0], data, settings)
-    if told := narrow_values(parts.test):
+    if told := doubt_about_values(parts.test):
         tell(told)
     fingerprint = parts.fingerprint()
     results = RunFolder(out or _usual_folder(names, candidates[0], data, fingerprint))
     results.path.mkdir(parents=True, exist_ok=True)
-    with torch.inference_mode(False):
-        found = evaluate_candidates(candidates, parts, settings, results.evaluation, tell)
+    try:
+        with torch.inference_mode(False):
+            found = evaluate_candidates(candidates, parts, settings, results.evaluation, tell)
+    except ValueError:
+        with suppress(OSError):  # it holds something
+            results.path.rmdir()
+        raise
     which = {
         "pictures": _pictures(candidates[0], data),
         "fingerprint": fingerprint,

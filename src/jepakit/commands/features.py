@@ -22,7 +22,7 @@ from jepakit.core.files import held, made_in, told_if_full, write_text
 from jepakit.core.settings import Settings
 from jepakit.evaluation.features import Pool, Reading
 from jepakit.launch.local import launch, num_cores
-from jepakit.runs.channel_values import narrow_values
+from jepakit.runs.channel_values import doubt_about_values
 from jepakit.runs.extraction import Extraction
 from jepakit.runs.feature_files import check_kind, table_of, write_table
 from jepakit.runs.given_pictures import open_given, parse_values
@@ -116,7 +116,7 @@ def _open(asked: Asked, device: str, reading: Reading) -> Extraction:
     values = parse_values(asked.values)
     splits = open_given(asked.data, model.num_channels, values, asked.split, model.values)
     if "JEPAKIT_DEVICE" not in os.environ:
-        narrow = {narrow_values(source) for source in splits.values()}
+        narrow = {doubt_about_values(source) for source in splits.values()}
         for told in (model.report.sentence, *filter(None, narrow)):
             _tell(Console(stderr=True), told)
     workers = asked.num_workers
@@ -173,8 +173,9 @@ def _about(asked: Asked, extraction: Extraction) -> dict[str, Any]:
         "precision": subject.precision,
         "half": asked.half,
     }
+    values = {n: getattr(getattr(s, "settings", None), "values", None) for n, s in splits.items()}
     key = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
-    named = {"model": asked.model, "branch": asked.branch, "data": asked.data}
+    named = {"model": asked.model, "branch": asked.branch, "data": asked.data, "values": values}
     classes = {name: list(source.classes) for name, source in splits.items()}
     shape = {"shape": list(extraction.shape), "classes": classes}
     return {"key": key, **named, **known, **shape, "written_by": f"jepakit {__version__}"}

@@ -11,9 +11,10 @@ from rich.text import Text
 from jepakit.commands.counted_work import CountedWork
 from jepakit.data.inspection import inspect
 from jepakit.runs.automatic import FEWEST, RGB, choose
+from jepakit.runs.channel_values import range_of
 from jepakit.runs.data_page import write_data_page
 from jepakit.runs.data_report import DataReport
-from jepakit.runs.given_pictures import open_given, parse_values
+from jepakit.runs.given_pictures import given_settings, open_given, parse_values
 
 MOST_ROWS = 20
 
@@ -29,7 +30,9 @@ def inspect_data(
 ) -> int:
     """Print a table about the pictures; write a page if `out` is given."""
     console = Console()
-    parts = open_given(data, channels, parse_values(values), split)
+    given = parse_values(values)
+    trained = None if given else range_of(given_settings(data, channels, None, split))
+    parts = open_given(data, channels, given, split, trained)
     with CountedWork(console, "looking at pictures") as work:
         try:
             found = inspect(list(parts.values()), most, num_workers, work)
@@ -39,7 +42,7 @@ def inspect_data(
     choices = None
     if len(found.seen) >= FEWEST:
         read = {"channels": channels} if channels != RGB else {}
-        told = {"values": parse_values(values)} if values else {}
+        told = {"values": given} if given else {}
         _, choices = choose(data, [], {"data": {"source": read | told}})
     _show(report, data, console)
     if choices is not None:

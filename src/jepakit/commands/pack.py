@@ -14,6 +14,7 @@ from jepakit.core.byte_sizes import in_bytes, parse_bytes
 from jepakit.core.durations import in_words
 from jepakit.data.packing import PackedFolder, Packing, verify
 from jepakit.data.sources.pack_description import PackDescription
+from jepakit.runs.channel_values import doubt_about_values
 from jepakit.runs.given_pictures import open_given, parse_values
 from jepakit.runs.yaml_file import check
 
@@ -31,6 +32,9 @@ def pack(
     settings = _settings(asked)
     parts = open_given(data, settings.channels, settings.values, split)
     work = CountedWork(console, "packing")
+    if settings.format != "keep":
+        for told in filter(None, {doubt_about_values(source) for source in parts.values()}):
+            _tell(console, told, "yellow")
     packing = Packing(settings, parts, out, num_workers, work.tell)
     packed, begin = packing.finished(), time.monotonic()
     if packed is not None:

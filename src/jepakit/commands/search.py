@@ -21,7 +21,7 @@ from jepakit.data.sources.source import Pixels
 from jepakit.evaluation.features import Reading
 from jepakit.evaluation.nearest import Engine, nearest
 from jepakit.launch.local import num_cores
-from jepakit.runs.channel_values import narrow_values
+from jepakit.runs.channel_values import doubt_about_values
 from jepakit.runs.extraction import Extraction
 from jepakit.runs.given_pictures import open_given, parse_values
 from jepakit.runs.model import open_model
@@ -68,7 +68,7 @@ def search(typed: Mapping[str, Any], queries: Sequence[str], device: str) -> int
     console.print(model.report.sentence, style="dim", markup=False, soft_wrap=True)
     asking = torch.from_numpy(model.features(queries))  # first: a mistake here costs nothing yet
     splits = open_given(asked.data, model.num_channels, values, asked.split, model.values)
-    for told in filter(None, {narrow_values(source) for source in splits.values()}):
+    for told in filter(None, {doubt_about_values(source) for source in splits.values()}):
         console.print(told, style="dim", markup=False, soft_wrap=True)
     known = [model.subject.fingerprint, *(source.fingerprint() for source in splits.values())]
     folder = cache_root() / "search" / hashlib.sha256(repr(known).encode()).hexdigest()[:24]
@@ -121,5 +121,5 @@ def _table(answer: Answer) -> Table:
     table = Table(*columns, title=f"nearest to {answer.query}", title_justify="left")
     for rank, one in enumerate(answer.found, start=1):
         label = [one.label or ""] if labelled else []
-        table.add_row(str(rank), f"{one.cosine:.3f}", *label, one.name)
+        table.add_row(str(rank), f"{one.cosine:.4f}", *label, one.name)
     return table

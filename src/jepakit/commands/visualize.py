@@ -15,7 +15,7 @@ from jepakit.core.devices import choose_device, choose_precision
 from jepakit.core.files import made_in, told_if_full
 from jepakit.core.settings import Settings
 from jepakit.data.sources.guess import short_name
-from jepakit.runs.channel_values import narrow_values
+from jepakit.runs.channel_values import doubt_about_values
 from jepakit.runs.given_pictures import parse_values
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.model_inputs import ModelInputs
@@ -50,7 +50,7 @@ def visualize(typed: Mapping[str, Any], words: Sequence[str]) -> int:
     what = parse_what(asked.what)
     settings = check(SeeingSettings, apply_overrides({}, words))
     loaded, looking = open_looking(asked, settings)
-    for told in (loaded.report.sentence, narrow_values(looking.source)):
+    for told in (loaded.report.sentence, doubt_about_values(looking.source)):
         if told:
             console.print(told, style="dim", markup=False, soft_wrap=True)
     folder = asked.out or folder_for(loaded)

@@ -16,9 +16,8 @@ from torch.utils.data import Dataset
 from jepakit.core.randomness import generator
 from jepakit.data.duplicates import Duplicate, Fingerprints, find_repeats, fingerprints, join
 from jepakit.data.shrinking import resized
-from jepakit.data.sources.picture_files import read_values
+from jepakit.data.sources.picture_files import Decoding, read_values
 from jepakit.data.sources.source import BrokenPicture, Source, Stored
-from jepakit.data.sources.stored import StoredSource
 from jepakit.data.workers import Workers, is_stopping
 
 _CHUNK = 16  # pictures handed over at once
@@ -104,7 +103,7 @@ class _Looks(Dataset):
         try:
             stored = source.stored(index)
             pixels = np.ascontiguousarray(source.open(index).pixels())
-            kind = _kind(source, index, stored) if stored else f"uint8 x {pixels.shape[2]}"
+            kind = _kind(source, index, stored) if stored else _kind_of_array(source, index, pixels)
         except BrokenPicture as error:
             return error
         content = stored.content if stored else pixels.tobytes()
@@ -122,12 +121,19 @@ class _Looks(Dataset):
 
 def _kind(source: Source, index: int, stored: Stored) -> str:
     """The file's format and mode, or the type and number of an array's channels."""
-    if isinstance(source, StoredSource):
-        values = read_values(stored, source.name(index), source.settings)
+    how = getattr(source, "settings", None)
+    if isinstance(how, Decoding):
+        values = read_values(stored, source.name(index), how)
         if values is not None:
             return f"{stored.suffix[1:].upper()} {values.dtype} x {values.shape[2]}"
     with Image.open(io.BytesIO(stored.content)) as image:  # it was decoded: its header is known
         return f"{image.format} {image.mode}"
+
+
+def _kind_of_array(source: Source, index: int, pixels: np.ndarray) -> str:
+    held = source.stored_values(index)
+    shown = pixels if held is None else held
+    return f"{shown.dtype} x {shown.shape[2]}"
 
 
 def _choose(sources: Sequence[Source], most: int) -> list[Place]:

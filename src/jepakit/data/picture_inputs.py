@@ -28,6 +28,7 @@ PictureInputs = PictureInput | Iterable[Any]
 
 _KINDS = "a PIL image, a path, a numpy array (H W C) or a tensor (C H W)"
 _BATCH = 4  # axes
+_FAR_BEYOND = 2.0
 
 
 def views_of(
@@ -77,8 +78,9 @@ def _pictures_of(array: Any, num_channels: int) -> Iterable[Any]:
         usual, other = (1, 3) if isinstance(array, Tensor) else (3, 1)
         is_other = array.shape[usual] not in usable and array.shape[other] in usable
         return (_moved(one, other - 1, usual - 1) for one in array) if is_other else array
-    if array.ndim == 3 and num_channels == 1 and not usable & {array.shape[0], array.shape[2]}:
-        return array  # B H W
+    if array.ndim == 3 and num_channels == 1:
+        is_stack = array.shape[2] not in usable and array.shape[0] not in usable - {1}
+        return array if is_stack else [array]  # B H W
     return [array]
 
 
@@ -106,6 +108,7 @@ def _open(one: Any, how: Decoding) -> Picture:
         axes = "H W C"
     _check_axes(one, shape, axes, how.channels)
     if how.values is not None and one.dtype != np.uint8:
+        _check_stored(one, how.values)
         return Pixels(fit_array(one, how))
     return Pixels(fit_array(_in_bytes(one), how.model_copy(update={"values": None})))
 
@@ -130,10 +133,26 @@ def _check_axes(array: np.ndarray, shape: tuple[int, ...], axes: str, num_channe
     if found in usable:
         return
     if axes == "H W C" and shape[0] in usable:
-        raise ValueError(f"{told}: tensors are C H W, numpy arrays are H W C, use np.moveaxis")
+        raise ValueError(
+            f"{told}: tensors are C H W, numpy arrays are H W C, use np.moveaxis(array, 0, -1), or "
+            f"array[..., None] if these are {shape[0]} grey pictures"
+        )
     if axes == "C H W" and shape[-1] in usable:
         raise ValueError(f"{told}: numpy arrays are H W C, tensors are C H W, use permute")
-    raise ValueError(f"it has {found} channels and the network takes {num_channels}")
+    raise ValueError(
+        f"it has {found} channels and the network takes {num_channels}; grey pictures B H W are "
+        "array[..., None]"
+    )
+
+
+def _check_stored(array: np.ndarray, values: tuple[float, float]) -> None:
+    """Floats from 0 to 1 are no stored values where these reach far beyond: all would be black."""
+    low, high = values
+    if array.dtype.kind == "f" and high - low > _FAR_BEYOND and 0 < array.max() <= 1:
+        raise ValueError(
+            f"its numbers lie between 0 and 1, and stored values are expected, of which {low:g} "
+            f"becomes black and {high:g} white: give those, uint8, or other values=(LOW, HIGH)"
+        )
 
 
 def _in_bytes(array: np.ndarray) -> np.ndarray:

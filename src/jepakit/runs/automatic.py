@@ -22,12 +22,11 @@ from jepakit.data.sources import (
 from jepakit.data.sources.arrays import ArraySource
 from jepakit.data.sources.guess import SCENES
 from jepakit.data.sources.picture_files import Decoding
-from jepakit.runs.channel_values import look_at_stored, look_at_values
+from jepakit.runs.channel_values import NUM_LOOKED_AT, look_at_stored, look_at_values
 from jepakit.runs.choices import Choices, section
 from jepakit.runs.recipes import choose_networks, choose_schedule
 from jepakit.runs.yaml_file import check
 
-NUM_LOOKED_AT = 64
 _HELD_OUT = ("val", "test")
 S = TypeVar("S", bound=BaseModel)
 RGB = 3  # channels
@@ -80,7 +79,8 @@ def _choose_values(chosen: Choices, source: Source) -> Source:
     found = looked.suggested() if looked else None
     if looked is None or found is None:
         return source
-    why = f"99 of 100 {looked.type} values lie within, of {NUM_LOOKED_AT} pictures at most"
+    number = f"{looked.num_pictures} {looked.type} picture{'s' * (looked.num_pictures != 1)}"
+    why = f"99 of 100 values of {number} lie within; others become black or white"
     chosen.take("data.source.values", list(found), why)
     if isinstance(source, ArraySource):
         return source.reading(found)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from jepakit.core.randomness import generator
 from jepakit.data.sources import BrokenPicture, Source, build_source
-from jepakit.data.sources.arrays import ArraySource
 from jepakit.data.sources.picture_files import Decoding, read_values
-from jepakit.data.sources.stored import StoredSource
 
 PERCENTILES = (1, 99)
 _PIXELS_PER_PICTURE = 4096
 _ANY_RANGE = (0.0, 1.0)
-_NUM_LOOKED_AT = 16  # pictures
-_ALL_OF_16_BITS, _LARGE_PART = 65535, 0.5
+NUM_LOOKED_AT = 64  # pictures, where a range is chosen
+_ALL_OF_16_BITS = (0.0, 65535.0)
+# How much of black to white pictures use at least, where nobody chose it, where somebody did; and
+# how much of their values must lie there.
+_LEAST_OF_16_BITS, _LEAST_OF_A_CHOICE, _LEAST_OF_A_PICTURE = 0.5, 0.05, 0.5
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class ChannelValues:
 
 
 def look_at_values(settings: Any, num_pictures: int) -> ChannelValues | None:
-    """Of a random choice of the pictures; None where these are no arrays but usual pictures.
+    """Of those in a random choice that have more than 8 bits, if any; None for usual pictures.
 
     Raises `ValueError` if there are arrays and none can be read.
     """
@@ -61,50 +60,66 @@ def look_at_values(settings: Any, num_pictures: int) -> ChannelValues | None:
     )
 
 
-def narrow_values(source: Source) -> str:
-    """Words about pictures that lie in a small part of their 16 bits, all of which would be seen.
+def doubt_about_values(source: Source) -> str:
+    """Words about pictures that what becomes black and white does not suit; empty where it does.
 
-    Empty where that is not so, or a range is said already.
+    Without a range all of 16 bits are seen, of which many cameras fill a small part.
     """
     settings = getattr(source, "settings", None)
-    if not isinstance(settings, Decoding) or settings.values is not None or not len(source):
+    if not isinstance(settings, Decoding) or not len(source):
         return ""
     try:
-        looked = look_at_stored(source, _NUM_LOOKED_AT)
+        looked = look_at_stored(source, NUM_LOOKED_AT)
     except ValueError:  # none can be read, which whoever needs them will tell
         return ""
     found = looked.suggested() if looked else None
-    if looked is None or found is None or found[1] - found[0] > _LARGE_PART * _ALL_OF_16_BITS:
+    if looked is None or found is None:
         return ""
-    low, high = found
+    seen = settings.values or _ALL_OF_16_BITS
+    (black, white), (low, high) = seen, found
+    both = max(0.0, min(white, high) - max(black, low))
+    least = _LEAST_OF_A_CHOICE if settings.values else _LEAST_OF_16_BITS
+    if both >= least * (white - black) and both >= _LEAST_OF_A_PICTURE * (high - low):
+        return ""
     return (
-        f"mind: 99 of 100 {looked.type} values lie within {low:g} and {high:g}, but 0 is taken as "
-        f"black and {_ALL_OF_16_BITS} as white, for the model was trained with no other range: "
-        f"give --values {low:g},{high:g} to use theirs"
+        f"mind: 99 of 100 {looked.type} values of these pictures lie within {low:g} and {high:g}, "
+        f"and {black:g} is taken as black, {white:g} as white: to use theirs, say --values "
+        f"{low:g},{high:g} (in Python values=({low:g}, {high:g}))"
     )
+
+
+def range_of(settings: Any) -> tuple[float, float] | None:
+    """What a training chooses for `data.source.values`; None for bytes, and if none can be read."""
+    try:
+        looked = look_at_values(settings, NUM_LOOKED_AT)
+    except ValueError:
+        return None
+    return looked.suggested() if looked else None
 
 
 def look_at_stored(source: Source, num_pictures: int) -> ChannelValues | None:
     """`look_at_values` of a source that is open."""
-    num, read = min(num_pictures, len(source)), _reader(source)
+    num = min(num_pictures, len(source))
     chosen = generator(0, "statistics").choice(len(source), num, replace=False)
     looks: list[_Look] = []
     broken: list[BrokenPicture] = []
     for index in chosen.tolist():
         try:
-            values = read(index)
+            values = _read_stored(source, index)
         except BrokenPicture as error:
             broken.append(error)
             continue
-        if values is None:
-            return None
-        looks.append(_look(values))
+        if values is not None:
+            looks.append(_look(values))
+    if not looks and not broken:
+        return None
     if not looks:
         raise ValueError(
             f"none of {num} pictures can be read, e.g. {broken[0]}; say how many channels they "
             "have with --channels"
         )
-    return _summarise(looks)
+    # Pictures of 8 bits among others stay as they are.
+    return _summarise([look for look in looks if look.type != "uint8"] or looks)
 
 
 @dataclass(frozen=True)
@@ -117,18 +132,14 @@ class _Look:
     pixels: Float[np.ndarray, "P C"]
 
 
-def _reader(source: Source) -> Callable[[int], np.ndarray | None]:
-    """Gives a picture's values as they are stored, H W C; None for what is no array."""
-    if isinstance(source, ArraySource):
-        return source.stored_values
-    if isinstance(source, StoredSource):
-        return partial(_read_stored, source)
-    return lambda index: None
-
-
-def _read_stored(source: StoredSource, index: int) -> np.ndarray | None:
+def _read_stored(source: Source, index: int) -> Shaped[np.ndarray, "H W C"] | None:
+    """A picture's values as they are stored; None for what is no array."""
+    values = source.stored_values(index)
+    how = getattr(source, "settings", None)
+    if values is not None or not isinstance(how, Decoding):
+        return values
     stored = source.stored(index)
-    return read_values(stored, source.name(index), source.settings) if stored else None
+    return read_values(stored, source.name(index), how) if stored else None
 
 
 def _look(values: np.ndarray) -> _Look:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jepakit.data.sources import Source, build_source, guess_parts, guess_source
+from jepakit.runs.yaml_file import check
 
 Values = tuple[float, float]
 
@@ -64,4 +65,4 @@ def _with_values(settings: Any, values: Values | None) -> Any:
     if not _has_values(settings):
         raise ValueError("these pictures have no values to scale: leave out --values")
     read = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return type(settings).model_validate({**read, "values": values})
+    return check(type(settings), {**read, "values": values})

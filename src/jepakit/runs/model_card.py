@@ -61,9 +61,13 @@ def _what(loaded: Loaded, weights: Weights) -> str:
     return (
         f"A vision transformer that learned from pictures alone ([I-JEPA]({_PAPER})): width "
         f"{size.width}, depth {size.depth}, {size.num_heads} heads, patch "
-        f"{description.encoder.patch}, {height} x {width} pixels, {description.num_channels} "
-        f"channels. `model.safetensors` holds the **{main.replace('_', ' ')}**.{also}"
+        f"{description.encoder.patch}, {height} x {width} pixels, {_channels(description)}"
+        f". `model.safetensors` holds the **{main.replace('_', ' ')}**.{also}"
     )
+
+
+def _channels(description: Description) -> str:
+    return f"{description.num_channels} channel{'s' * (description.num_channels != 1)}"
 
 
 def _use(name: str, weights: Weights) -> str:

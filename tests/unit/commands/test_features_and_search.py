@@ -112,7 +112,7 @@ def test_the_nearest_pictures_are_shown(
     line = f"{SEARCH} --query pictures/dog.png --query pictures/classes/cat/3.png --num 4"
     line += f" --engine {engine} --out found.html --precision fp32"
     assert run(line) == 0
-    found = re.findall(r"\d\.\d{3} .*((?:cat|dog)/\d\.png)", capsys.readouterr().out)
+    found = re.findall(r"\d\.\d{4} .*((?:cat|dog)/\d\.png)", capsys.readouterr().out)
     rows = model.features(paths())
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     for query, shown in (

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jepakit.data.inspection import inspect
+from jepakit.data.sources.arrays import ArraySource
 from jepakit.data.sources.image_folder import ImageFolder
 from jepakit.runs.data_report import DataReport
 
@@ -117,3 +118,5 @@ def test_arrays_are_described_by_their_values(tmp_path):
         np.save(tmp_path / f"{number}.npy", values)
     source = ImageFolder(ImageFolder.Settings(path=tmp_path, channels=5, index_cache=False))
     assert inspect([source], 10).kinds() == {"NPY uint16 x 5": 3}
+    stack = ArraySource.of(np.zeros((4, 20, 30), np.uint16))
+    assert inspect([stack], 10).kinds() == {"uint16 x 1": 4}

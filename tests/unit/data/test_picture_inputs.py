@@ -86,6 +86,10 @@ def test_a_grey_network_takes_batches_without_channels() -> None:
     for form in (grey, torch.from_numpy(grey), grey[..., None], grey[:, None]):
         found = views(form, num_channels=1)
         assert [one[0].tolist() for one in found] == grey.tolist()
+    (alone,) = views(grey[:1], num_channels=1)
+    assert alone[0].tolist() == grey[0].tolist()
+    with pytest.raises(ValueError, match=r"array\[..., None\] if these are 3 grey pictures"):
+        views(np.concatenate([grey, grey[:1]]), num_channels=1)
     with pytest.raises(ValueError, match="it has 12 channels and the network takes 3"):
         views(grey)
 
@@ -100,6 +104,16 @@ def test_values_of_the_training_become_black_and_white(kind: type) -> None:
         assert torch.equal(same, found)
     (bytes_stay,) = views_of(PIXELS[..., 0], 1, whole, values=(100.0, 1100.0))
     assert bytes_stay[0].tolist() == PIXELS[..., 0].tolist()
+
+
+def test_numbers_from_0_to_1_are_no_stored_values() -> None:
+    shares = (PIXELS[..., 0] / 255).astype(np.float32)
+    with pytest.raises(ValueError, match="its numbers lie between 0 and 1, and stored values are"):
+        views_of(shares, 1, whole, values=(100.0, 1100.0)).__next__()
+    (as_stored,) = views_of(shares, 1, whole, values=(0.0, 1.0))
+    assert torch.equal(as_stored[0], torch.from_numpy(PIXELS[..., 0]))
+    (black,) = views_of(np.zeros((4, 4), np.float32), 1, whole, values=(100.0, 1100.0))
+    assert not black.any()
 
 
 def test_a_turned_photograph_is_upright(tmp_path: Path) -> None:

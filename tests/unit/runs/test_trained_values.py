@@ -16,7 +16,7 @@ from PIL import Image
 import jepakit
 from jepakit.cli import main
 from jepakit.commands.export import export_named
-from jepakit.runs.channel_values import narrow_values
+from jepakit.runs.channel_values import doubt_about_values
 from jepakit.runs.given_pictures import open_given
 from jepakit.runs.seeing.looking import Looking
 from jepakit.runs.seeing.pictures import pictures_to_show
@@ -140,19 +140,21 @@ def test_the_query_is_read_as_the_pictures_are(
     monkeypatch.chdir(run.parent)
     monkeypatch.setenv("JEPAKIT_CACHE", str(run.parent / "cache"))
     query = files(deep)[3]
-    line = f"search {run} --data {deep} --query {query} --num 1 --workers 0 --values 0,9000"
+    line = f"search {run} --data {deep} --query {query} --num 1 --workers 0"
     assert typed(line) == 0
-    assert f"1.000  │ b     │ b/{query.name}" in capsys.readouterr().out
+    capsys.readouterr()
+    assert typed(f"{line} --values 0,9000") == 0
+    assert f"1.0000 │ b     │ b/{query.name}" in capsys.readouterr().out
 
 
 def test_a_model_of_8_bits_says_what_it_sees(deep: Path, home: Path) -> None:
     (whole,) = open_given(deep, 1).values()
     assert whole.sample(0).picture.mean() == pytest.approx(128 * 4000 / 65536, abs=1)
-    assert "within 0 and 4000, but 0 is taken as black and 65535 as white" in narrow_values(whole)
-    assert "--values 0,4000" in narrow_values(whole)
+    told = "within 0 and 4000, and 0 is taken as black, 65535 as white: to use theirs, say --values"
+    assert f"{told} 0,4000 (in Python values=(0, 4000))" in doubt_about_values(whole)
     (alike,) = open_given(deep, 1, trained=VALUES).values()
     assert alike.sample(0).picture.mean() == pytest.approx(IN_8_BITS.mean(), abs=5)
-    assert narrow_values(alike) == ""
+    assert doubt_about_values(alike) == ""
     said: list[str] = []
     how = {"tell": said.append, "knn": {"neighbours": [2]}, "features": {"num_workers": 0}}
     jepakit.evaluate(home / "runs" / "my-run", deep, ["knn"], **how)
@@ -160,6 +162,35 @@ def test_a_model_of_8_bits_says_what_it_sees(deep: Path, home: Path) -> None:
     said.clear()
     jepakit.evaluate(home / "runs" / "my-run", deep, ["knn"], values=(0, 4000), **how)
     assert not any(line.startswith("mind: 99") for line in said)
+
+
+def test_other_values_are_other_pictures(
+    run: Path, deep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    monkeypatch.setenv("JEPAKIT_CACHE", str(run.parent / "cache"))
+    line = f"features {run} --data {deep} --out f.npy --workers 0 --devices cpu"
+    assert typed(line) == 0
+    assert json.loads(Path("f.npy.json").read_text())["values"] == {"all": list(VALUES)}
+    assert typed(f"{line} --values 100,4000") == 0
+    assert "made already" in capsys.readouterr().err
+    assert typed(f"{line} --values 0,9000") == 2
+    assert "holds something else" in capsys.readouterr().err
+    how = {"out": "kept", "knn": {"neighbours": [2]}, "features": {"num_workers": 0}}
+    made = []
+    for values in (None, (0, 9000), None):
+        found = jepakit.evaluate(run, deep, ["knn"], values=values, **how)
+        assert found.values == (VALUES if values is None else values)
+        made.append((found.fingerprint, len(list(Path("kept").rglob("*.rows")))))
+    assert made[0] == (made[2][0], made[1][1] / 2)
+    assert made[1][0] != made[0][0]
+
+
+def test_what_cannot_be_evaluated_leaves_no_folder(run: Path) -> None:
+    np.save(run.parent / "stack.npy", DEEP)
+    with pytest.raises(ValueError, match="label"):
+        jepakit.evaluate(run, run.parent / "stack.npy", ["knn"])
+    assert not (run / "evaluations" / "stack").exists()
 
 
 def test_tables_and_pages_tell_them(
@@ -180,7 +211,7 @@ def test_tables_and_pages_tell_them(
 def test_values_and_pictures_that_have_none(home: Path) -> None:
     run = home / "runs" / "my-run"
     assert len(open_given("scenes", 3, trained=VALUES)["all"]) > 0
-    assert narrow_values(open_given("scenes", 3)["all"]) == ""
+    assert doubt_about_values(open_given("scenes", 3)["all"]) == ""
     with pytest.raises(ValueError, match="--values is for other pictures than the run's"):
         jepakit.evaluate(run, values=(0, 4000))
     with pytest.raises(ValueError, match="leave out --values"):

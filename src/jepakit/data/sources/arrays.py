@@ -15,7 +15,13 @@ from pydantic import Field
 
 from jepakit.data.sources.array_files import Layout, find_layout, read_arrays
 from jepakit.data.sources.array_labels import as_classes, read_labels
-from jepakit.data.sources.picture_files import SAY_THE_RANGE, Decoding, check_array, fit_array
+from jepakit.data.sources.picture_files import (
+    SAY_THE_RANGE,
+    Decoding,
+    check_array,
+    fingerprint_of_values,
+    fit_array,
+)
 from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Sample, Source
 
 _NUM_HASHED = 64  # pictures
@@ -124,7 +130,7 @@ class ArraySource(Source):
 
     def fingerprint(self) -> str:
         """Changes with shape, labels, and some of the pictures."""
-        return self._fingerprint
+        return fingerprint_of_values(self._fingerprint, self.settings)
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process maps the file itself; an array that has no file travels."""

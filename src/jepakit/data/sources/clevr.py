@@ -12,7 +12,7 @@ from pydantic import Field
 
 from jepakit.data.sources.clevr_files import FEWEST, MOST, read_part
 from jepakit.data.sources.folder_index import PackedNames
-from jepakit.data.sources.picture_files import Decoding
+from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values
 from jepakit.data.sources.source import Stored
 from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 
@@ -93,4 +93,4 @@ class Clevr(StoredSource):
 
     def fingerprint(self) -> str:
         """Changes with names, sizes of files and labels, not with where the folder is."""
-        return self._fingerprint
+        return fingerprint_of_values(self._fingerprint, self.settings)

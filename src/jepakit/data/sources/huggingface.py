@@ -17,7 +17,7 @@ from jepakit.data.sources.files_or_arrays import FilesOrArrays, picture_suffix
 from jepakit.data.sources.huggingface_columns import Columns, find_columns
 from jepakit.data.sources.huggingface_opening import Wanted
 from jepakit.data.sources.huggingface_rows import MappedRows, Rows, StreamedRows
-from jepakit.data.sources.picture_files import Decoding, fit_array
+from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values, fit_array
 from jepakit.data.sources.source import BrokenPicture, Stored
 from jepakit.data.sources.stored import read_file
 
@@ -118,7 +118,7 @@ class HuggingFace(FilesOrArrays):
 
     def fingerprint(self) -> str:
         """Changes with the columns, the labels, and some of the pictures."""
-        return self._fingerprint
+        return fingerprint_of_values(self._fingerprint, self.settings)
 
     def order(self, seed: int, epoch: int) -> Int[np.ndarray, " N"]:
         """All pictures; those that are streamed nearly in the order in which they are stored."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from jepakit.data.sources.folder_index import PackedNames, index_folder
 from jepakit.data.sources.folder_labels import find_classes, find_labels, part_name, parts_among
-from jepakit.data.sources.picture_files import SUFFIXES, Decoding
+from jepakit.data.sources.picture_files import SUFFIXES, Decoding, fingerprint_of_values
 from jepakit.data.sources.source import Stored, tell_once
 from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 
@@ -76,7 +76,7 @@ class ImageFolder(StoredSource):
 
     def fingerprint(self) -> str:
         """Changes with the names and the sizes of the files, not with where the folder is."""
-        return self._fingerprint
+        return fingerprint_of_values(self._fingerprint, self.settings)
 
 
 def _is_visible_folder(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """Turns a picture file of any common kind into an upright uint8 array of the wanted channels."""
 
+import hashlib
 import io
 import re
 import struct
@@ -69,6 +70,13 @@ class Decoding(Settings):
         if values is not None and not values[0] < values[1]:
             raise ValueError("values are (low, high) with low < high, e.g. [0, 10000]")
         return values
+
+
+def fingerprint_of_values(pictures: str, how: Decoding) -> str:
+    """The fingerprint of pictures of which these values become black and white: others look so."""
+    if how.values is None:
+        return pictures
+    return hashlib.sha256(f"{pictures} {how.values}".encode()).hexdigest()[:16]
 
 
 def open_picture(stored: Stored, name: str, how: Decoding) -> Picture:
@@ -259,11 +267,11 @@ def fit_image(image: Image.Image, num_channels: int) -> UInt8[np.ndarray, "H W C
 
 def _to_8_bits(array: np.ndarray, values: tuple[float, float] | None = None) -> np.ndarray:
     """8 bits as they are; 16 bits scaled, so that 65535 becomes 255; or `values` become 0, 255."""
+    if array.dtype == np.uint8:
+        return array
     if values is not None:
         scaled = (array.astype(np.float32) - values[0]) * (255 / (values[1] - values[0]))
         return np.rint(np.clip(np.nan_to_num(scaled), 0, 255)).astype(np.uint8)
-    if array.dtype == np.uint8:
-        return array
     is_16_bit = array.dtype.kind in "iu" and array.size and array.min() >= 0
     if not is_16_bit or array.max() > 65535:
         raise ValueError(

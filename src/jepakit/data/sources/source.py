@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped, UInt8
 
 from jepakit.core.randomness import generator
 
@@ -109,7 +109,7 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A short hash of what the source holds, to notice that data changed under a run."""
+        """A short hash of what the source hands out, to notice that data changed under a run."""
 
     def open(self, index: int) -> Picture:
         """Picture `index`, perhaps not decoded yet: who needs a part of it asks for that part."""
@@ -117,6 +117,10 @@ class Source(ABC):
 
     def stored(self, index: int) -> Stored | None:
         """The file of picture `index` as it is; None where there is none: made up, or an array."""
+        return None
+
+    def stored_values(self, index: int) -> Shaped[np.ndarray, "H W C"] | None:
+        """Picture `index` of an array before it becomes 8 bits; None for files and drawings."""
         return None
 
     def labels(self, index: int) -> dict[str, int | float]:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from jepakit.data.sources.folder_index import PackedNames
-from jepakit.data.sources.picture_files import Decoding
+from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values
 from jepakit.data.sources.source import Stored
 from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 from jepakit.data.sources.table_cells import Cells, read_cells
@@ -88,7 +88,7 @@ class Table(StoredSource):
 
     def fingerprint(self) -> str:
         """Changes with names, sizes of files and labels, not with where they are."""
-        return self._fingerprint
+        return fingerprint_of_values(self._fingerprint, self.settings)
 
     def _hash(self, sizes: list[int]) -> str:
         held = repr((self.classes, list(self.tasks.items()), self.quantities)).encode()

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from pydantic import Field, field_validator
 
 from jepakit.data.sources.folder_index import cache_root
-from jepakit.data.sources.picture_files import Decoding
+from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values
 from jepakit.data.sources.shards.cache import ShardCache
 from jepakit.data.sources.shards.download import Downloads
 from jepakit.data.sources.shards.files import ShardFiles
@@ -128,7 +128,7 @@ class TarShards(StoredSource):
 
     def fingerprint(self) -> str:
         """Changes with names, sizes of files and labels, not with where the tars are."""
-        return self._pictures.fingerprint
+        return fingerprint_of_values(self._pictures.fingerprint, self.settings)
 
     def order(self, seed: int, epoch: int) -> Int[np.ndarray, " N"]:
         """Remote shards are shuffled, then the pictures within windows of a few shards."""

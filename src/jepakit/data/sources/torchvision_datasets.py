@@ -13,7 +13,7 @@ from pydantic import Field
 
 from jepakit.data.sources.files_or_arrays import FilesOrArrays
 from jepakit.data.sources.folder_index import PackedNames, cache_root
-from jepakit.data.sources.picture_files import Decoding, fit_image
+from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values, fit_image
 from jepakit.data.sources.source import BrokenPicture, Stored
 from jepakit.data.sources.stored import read_file
 from jepakit.data.sources.torchvision_arguments import find_arguments, find_class, takes_loader
@@ -92,7 +92,7 @@ class TorchvisionDataset(FilesOrArrays):
 
     def fingerprint(self) -> str:
         """Changes with names, labels, and some of the pictures."""
-        return self._fingerprint
+        return fingerprint_of_values(self._fingerprint, self.settings)
 
     def _take_paths(self, dataset: Any) -> None:
         """The paths and labels of all pictures, which the data set tells without reading one."""
