@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from jepakit.core.tensors import MaskIndices
 from jepakit.data.loader import TrainingStream
 from jepakit.data.sources import SourceSettings, build_source
-from jepakit.data.sources.picture_files import Decoding
+from jepakit.data.sources.decoding import Decoding
 from jepakit.data.sources.source import BrokenPicture
 from jepakit.data.views import RandomView
 

@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 from jepakit.core.randomness import generator
 from jepakit.data.duplicates import Duplicate, Fingerprints, find_repeats, fingerprints, join
 from jepakit.data.shrinking import resized
-from jepakit.data.sources.picture_files import Decoding, read_values
+from jepakit.data.sources.decoding import Decoding
+from jepakit.data.sources.picture_files import read_values
 from jepakit.data.sources.source import BrokenPicture, Source, Stored
 from jepakit.data.workers import Workers, is_stopping
 

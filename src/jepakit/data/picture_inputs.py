@@ -12,14 +12,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from jepakit.data.sources.picture_files import (
-    MODE_OF_CHANNELS,
-    Decoding,
-    broken_if_it_fails,
-    fit_array,
-    fit_upright,
-    open_picture,
-)
+from jepakit.data.sources.decoding import MODE_OF_CHANNELS, Decoding, fit_array, fit_upright
+from jepakit.data.sources.picture_files import broken_if_it_fails, open_picture
 from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Stored
 
 # What Python users may give: one picture, a batch of them in one array, or an iterable of any.

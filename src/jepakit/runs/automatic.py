@@ -20,8 +20,8 @@ from jepakit.data.sources import (
     short_name,
 )
 from jepakit.data.sources.arrays import ArraySource
+from jepakit.data.sources.decoding import Decoding
 from jepakit.data.sources.guess import SCENES
-from jepakit.data.sources.picture_files import Decoding
 from jepakit.runs.channel_values import NUM_LOOKED_AT, look_at_stored, look_at_values
 from jepakit.runs.choices import Choices, section
 from jepakit.runs.recipes import choose_networks, choose_schedule

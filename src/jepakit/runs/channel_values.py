@@ -11,7 +11,8 @@ from jaxtyping import Float, Shaped
 
 from jepakit.core.randomness import generator
 from jepakit.data.sources import BrokenPicture, Source, build_source
-from jepakit.data.sources.picture_files import Decoding, read_values
+from jepakit.data.sources.decoding import Decoding
+from jepakit.data.sources.picture_files import read_values
 
 PERCENTILES = (1, 99)
 _PIXELS_PER_PICTURE = 4096

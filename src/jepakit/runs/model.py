@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from jepakit.core.devices import Precision, autocast, choose_device, choose_precision
 from jepakit.data.picture_inputs import PictureInputs
-from jepakit.data.sources.picture_files import Decoding
+from jepakit.data.sources.decoding import Decoding
 from jepakit.evaluation.features import Pool, Reading, evaluating
 from jepakit.evaluation.subject import Subject
 from jepakit.objectives.ijepa import DISTANCES

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from PIL import Image
 from pydantic import ValidationError
 
-from jepakit.data.sources.picture_files import Decoding, open_picture, read_values
+from jepakit.data.sources.decoding import Decoding
+from jepakit.data.sources.picture_files import open_picture, read_values
 from jepakit.data.sources.source import BrokenPicture, Stored
 from jepakit.data.views import crop_and_resize
 

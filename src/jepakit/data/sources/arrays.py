@@ -15,7 +15,7 @@ from pydantic import Field
 
 from jepakit.data.sources.array_files import Layout, find_layout, read_arrays
 from jepakit.data.sources.array_labels import as_classes, read_labels
-from jepakit.data.sources.picture_files import (
+from jepakit.data.sources.decoding import (
     SAY_THE_RANGE,
     Decoding,
     check_array,

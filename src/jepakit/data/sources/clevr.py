@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from jepakit.data.sources.clevr_files import FEWEST, MOST, read_part
+from jepakit.data.sources.decoding import Decoding, fingerprint_of_values
 from jepakit.data.sources.folder_index import PackedNames
-from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values
 from jepakit.data.sources.source import Stored
 from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 

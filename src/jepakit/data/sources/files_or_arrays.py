@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 import numpy as np
 from jaxtyping import UInt8
 
-from jepakit.data.sources.picture_files import ARRAY_SUFFIX, SUFFIXES, Decoding, open_picture
+from jepakit.data.sources.decoding import Decoding
+from jepakit.data.sources.picture_files import ARRAY_SUFFIX, SUFFIXES, open_picture
 from jepakit.data.sources.source import Picture, Pixels, Sample, Source
 
 _BEGINNINGS = {

@@ -13,11 +13,11 @@ from pydantic import Field
 
 from jepakit.data.sources.array_files import find_layout
 from jepakit.data.sources.array_labels import as_classes
+from jepakit.data.sources.decoding import Decoding, fingerprint_of_values, fit_array
 from jepakit.data.sources.files_or_arrays import FilesOrArrays, picture_suffix
 from jepakit.data.sources.huggingface_columns import Columns, find_columns
 from jepakit.data.sources.huggingface_opening import Wanted
 from jepakit.data.sources.huggingface_rows import MappedRows, Rows, StreamedRows
-from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values, fit_array
 from jepakit.data.sources.source import BrokenPicture, Stored
 from jepakit.data.sources.stored import read_file
 

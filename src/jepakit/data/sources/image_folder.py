@@ -7,9 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from jepakit.data.sources.decoding import Decoding, fingerprint_of_values
 from jepakit.data.sources.folder_index import PackedNames, index_folder
 from jepakit.data.sources.folder_labels import find_classes, find_labels, part_name, parts_among
-from jepakit.data.sources.picture_files import SUFFIXES, Decoding, fingerprint_of_values
+from jepakit.data.sources.picture_files import SUFFIXES
 from jepakit.data.sources.source import Stored, tell_once
 from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 

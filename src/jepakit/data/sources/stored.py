@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jepakit.data.sources.picture_files import Decoding, open_picture
+from jepakit.data.sources.decoding import Decoding
+from jepakit.data.sources.picture_files import open_picture
 from jepakit.data.sources.source import BrokenPicture, Picture, Sample, Source, Stored
 
 

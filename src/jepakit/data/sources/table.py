@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from jepakit.data.sources.decoding import Decoding, fingerprint_of_values
 from jepakit.data.sources.folder_index import PackedNames
-from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values
 from jepakit.data.sources.source import Stored
 from jepakit.data.sources.stored import StoredSource, names_and_sizes, read_file
 from jepakit.data.sources.table_cells import Cells, read_cells

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field, field_validator
 
+from jepakit.data.sources.decoding import Decoding, fingerprint_of_values
 from jepakit.data.sources.folder_index import cache_root
-from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values
 from jepakit.data.sources.shards.cache import ShardCache
 from jepakit.data.sources.shards.download import Downloads
 from jepakit.data.sources.shards.files import ShardFiles

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import Field
 
+from jepakit.data.sources.decoding import Decoding, fingerprint_of_values, fit_image
 from jepakit.data.sources.files_or_arrays import FilesOrArrays
 from jepakit.data.sources.folder_index import PackedNames, cache_root
-from jepakit.data.sources.picture_files import Decoding, fingerprint_of_values, fit_image
 from jepakit.data.sources.source import BrokenPicture, Stored
 from jepakit.data.sources.stored import read_file
 from jepakit.data.sources.torchvision_arguments import find_arguments, find_class, takes_loader

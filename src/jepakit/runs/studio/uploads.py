@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from jepakit.data.sources.picture_files import SAY_THE_RANGE, SUFFIXES, Decoding, open_picture
+from jepakit.data.sources.decoding import SAY_THE_RANGE, Decoding
+from jepakit.data.sources.picture_files import SUFFIXES, open_picture
 from jepakit.data.sources.source import BrokenPicture, Picture, Pixels, Stored
 
 LARGEST_FILE = 20 * 1024**2  # bytes
