@@ -335,6 +335,28 @@ def _read(cache, shard):
         return file.read()
 
 
+def test_room_that_was_made_is_not_given_twice(server, tmp_path, monkeypatch):
+    shards = {name: Shard(f"{server.url}/{name}.tar") for name in "abcd"}
+    for name in shards:
+        (server.folder / f"{name}.tar").write_bytes(bytes(1000))
+    cache = _cache(tmp_path / "cache", 2000)
+    for name in "ab":
+        cache.fetch(shards[name])
+        time.sleep(0.01)
+    make_room = ShardCache._make_room
+
+    def another_comes(self, shard, needed):
+        make_room(self, shard, needed)
+        if shard is shards["c"]:
+            cache.fetch(shards["d"])  # after room was made for c, before c lies there
+
+    monkeypatch.setattr(ShardCache, "_make_room", another_comes)
+    cache.fetch(shards["c"])
+    assert sorted(path.name for path in (tmp_path / "cache").glob("*.tar")) == sorted(
+        cache.path(shards[name]).name for name in "cd"
+    )
+
+
 @pytest.mark.parametrize("fault", ["chunks", None])
 def test_a_shard_larger_than_the_cache(server, tmp_path, fault):
     (server.folder / "a.tar").write_bytes(bytes(5000))

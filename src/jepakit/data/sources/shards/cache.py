@@ -68,9 +68,8 @@ class ShardCache:
         expected = shard.packed.bytes if shard.packed else download.length
         digest = hashlib.sha256()
         try:
-            with _disk_errors_explained(self._folder), beside.open("wb") as file:
+            with _disk_errors_explained(self._folder), beside.open("wb"):
                 self._make_room(shard, expected or 0)
-                file.truncate(expected or 0)  # others see what it will take
             with beside.open("r+b", buffering=0) as file:
                 for chunk in download.chunks():
                     digest.update(chunk)
@@ -80,12 +79,16 @@ class ShardCache:
             _check(shard, length, digest.hexdigest())
             if expected is None:
                 self._make_room(shard, 0)
-            os.replace(beside, self.path(shard))
+            with self._locked("room", wait=True):  # who counts now counts it once
+                os.replace(beside, self.path(shard))
         finally:
             beside.unlink(missing_ok=True)
 
     def _make_room(self, shard: Shard, needed: int) -> None:
-        """Remove what was not used for longest, and what interrupted processes left behind."""
+        """Remove what was not used for longest, and what interrupted processes left behind.
+
+        The shard's own file becomes as long as it will be, so that others count it from now on.
+        """
         with self._locked("room", wait=True):
             own = self.path(shard).with_suffix(_PART)
             needed += own.stat().st_size
@@ -99,6 +102,7 @@ class ShardCache:
             for _, size, file in sorted(others):
                 if total > self.max_bytes and self._remove(file):
                     total -= size
+            os.truncate(own, needed)
 
     def _others(self, own: Path) -> Iterator[tuple[int, int, Path]]:
         """When each file was last used, its size in bytes, and its path."""
