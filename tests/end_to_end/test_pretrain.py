@@ -99,6 +99,14 @@ def test_changed_pictures_are_refused_unless_that_is_wanted(jepa: Jepa, tmp_path
     assert again.wait() == 2
     assert "the pictures changed since the run in" in again.errors
     assert "data.allow_changed=true" in again.errors
+    described = (run / "config.yaml").read_text()
+    pictures(tmp_path / "cats", 12, seed=2)
+    for devices in (["cpu"], ["cpu", "cpu"]):
+        given = ["--data", "cats", "folder=runs/pets", "--devices", *devices]
+        other = jepa("pretrain", *given, *words, folder=tmp_path)
+        assert other.wait() == 2
+        assert "the pictures changed since the run in" in other.errors
+        assert (run / "config.yaml").read_text() == described  # it learned from pets
     listed = run / "broken_pictures.csv"
     listed.write_text("name,reason\na/repaired.png,it was cut\n")
     wanted = jepa("pretrain", "--data", "pets", *words, "data.allow_changed=true", folder=tmp_path)

@@ -35,6 +35,8 @@ from jepakit.version import code_version
 
 log = logging.getLogger(__name__)
 
+REFUSED = 2  # exit code: something in the command is to be corrected
+
 
 def pretrain(
     config: Path | None,
@@ -72,9 +74,14 @@ def launch_or_train(config: RunConfig, place: Place, console: Console) -> int:
         choose_device(name)  # a wrong name is told once, before anything starts
     folder = RunFolder(config.folder)
     with folder.held():
+        before = _text_of(folder.config)
         settle(config)
     command = [sys.executable, "-m", "jepakit", "pretrain", str(folder.config)]
-    return launch([*command, f"folder={config.folder}"], config.devices)
+    code = launch([*command, f"folder={config.folder}"], config.devices)
+    if code == REFUSED:
+        with folder.held():
+            _restore(folder.config, before)
+    return code
 
 
 def train(config: RunConfig, place: Place, console: Console, source: Source | None = None) -> int:
@@ -91,8 +98,13 @@ def train(config: RunConfig, place: Place, console: Console, source: Source | No
             return _run(config, place, device, console, source)
         folder = RunFolder(config.folder)
         with _nothing_left_of_a_refusal(folder), folder.held(), _logged_to(folder.log):
-            settle(config)
-            return _run(config, place, device, console, source)
+            before = _text_of(folder.config)
+            try:
+                settle(config)
+                return _run(config, place, device, console, source)
+            except ValueError:
+                _restore(folder.config, before)
+                raise
     except RuntimeError as error:
         if isinstance(error, RunFailed) or not is_lost_connection(error):
             raise
@@ -117,6 +129,16 @@ def _nothing_left_of_a_refusal(folder: RunFolder) -> Iterator[None]:
                 with suppress(OSError):  # another run lies in it by now
                     above.rmdir()
         raise
+
+
+def _text_of(config: Path) -> str | None:
+    return config.read_text(encoding="utf-8") if config.exists() else None
+
+
+def _restore(config: Path, before: str | None) -> None:
+    """A run that was refused is still what it was: its config describes what it learned from."""
+    if before is not None:
+        write_text(config, before)
 
 
 def _description(config: RunConfig, place: Place) -> dict[str, object]:
@@ -173,7 +195,7 @@ def settle(config: RunConfig) -> None:
         if differences(before, config, FREE_TO_CONTINUE):
             log.warning("%s was begun with other settings; it begins anew", config.folder)
         elif free := differences(before, config, ("folder",)):
-            log.info("goes on with other settings than before: %s", "; ".join(free))
+            log.info("other settings than before: %s", "; ".join(free))
     if not folder.holds_checkpoints():  # what was found on what may be other pictures
         folder.statistics.unlink(missing_ok=True)
         folder.broken_pictures.unlink(missing_ok=True)

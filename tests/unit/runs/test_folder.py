@@ -96,8 +96,7 @@ def test_settings_that_are_free_to_change_are_told_and_taken_down(
     with caplog.at_level("INFO"):
         settle(config(tmp_path, "logging.every=7", "data.test_size=48"))
     assert caplog.messages == [
-        "goes on with other settings than before: data.test_size: null -> [48, 48]; "
-        "logging.every: 10 -> 7"
+        "other settings than before: data.test_size: null -> [48, 48]; logging.every: 10 -> 7"
     ]
     assert read_yaml(RunFolder(tmp_path).config)["logging"]["every"] == 7
 
