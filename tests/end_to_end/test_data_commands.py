@@ -163,3 +163,21 @@ def test_packing_anew_says_what_becomes_black(capfd: pytest.CaptureFixture[str])
             main([*words, "--workers", "0"])
         assert not ended.value.code
         assert ("to use theirs, say --values 0,4000" in capfd.readouterr().out) == is_told
+
+
+def test_inspect_says_what_a_training_would_do_with_broken_files(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    deep_greys("few")
+    for number in range(2):
+        Path(f"few/torn-{number}.png").write_bytes(b"torn")
+    assert data("inspect", "few", "--workers", "0") == 0
+    told = " ".join(capfd.readouterr().out.split())
+    assert "2 of 22 pictures cannot be read: more than 1%, so that a training would stop" in told
+    assert "data.max_broken_share=0.1." in told
+    Path("bands").mkdir()
+    for number in range(12):
+        np.save(f"bands/{number}.npy", np.zeros((24, 24, 5), np.uint8))
+    assert data("inspect", "bands", "--workers", "0") == 0
+    told = " ".join(capfd.readouterr().out.split())
+    assert "say how many channels they have, --channels 5" in told

@@ -20,7 +20,7 @@ from jepakit.evaluation.comparison import Comparison
 from jepakit.evaluation.picture_evaluation import Tell
 from jepakit.pretrained.names import KINDS, names_and_settings
 from jepakit.runs.automatic import MEMORY
-from jepakit.runs.channel_values import doubt_about_values
+from jepakit.runs.channel_values import doubt_about_values, used_values
 from jepakit.runs.evaluation import Evaluated, evaluate_candidates
 from jepakit.runs.evaluation_page import write_evaluation
 from jepakit.runs.evaluation_settings import EvaluationSettings
@@ -114,7 +114,7 @@ def evaluate_named(
         "pictures": _pictures(candidates[0], data),
         "fingerprint": fingerprint,
         "learned_from": _learned_from(candidates[0], data, parts),
-        "values": getattr(getattr(parts.test, "settings", None), "values", None),
+        "values": used_values(parts.test),
     }
     return replace(found, comparison=found.comparison.model_copy(update=which)), results
 

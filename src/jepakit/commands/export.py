@@ -13,6 +13,7 @@ from torch import Tensor
 
 from jepakit.core.randomness import generator
 from jepakit.core.settings import Settings
+from jepakit.data.broken_pictures import reason_of
 from jepakit.data.loader import evaluation_loader
 from jepakit.data.normalization import Normalizer
 from jepakit.data.sources import Source, build_source, guess_source
@@ -168,7 +169,12 @@ def comparison_pictures(weights: Weights, source: Source, words: str) -> dict[st
     description = weights.description
     normalise = Normalizer(description.normalization)
     indices = range(min(_NUM_PICTURES, len(source)))
-    real = torch.cat([v for v, _, _ in evaluation_loader(source, description.size, indices)])
+    real = [views for views, _, _ in evaluation_loader(source, description.size, indices)]
+    if not real:
+        raise ValueError(
+            f"none of the first {len(indices)} of {words} can be read{reason_of(source, indices)}: "
+            "name others to compare on, --data PICTURES"
+        )
     patch = as_pair(description.encoder.patch)
     larger = [
         (side // unit * 3 // 2) * unit for side, unit in zip(description.size, patch, strict=True)
@@ -179,7 +185,7 @@ def comparison_pictures(weights: Weights, source: Source, words: str) -> dict[st
     }
     random = generator(0, "export")
     return {
-        words: normalise(real),
+        words: normalise(torch.cat(real)),
         **{
             told: normalise(
                 torch.from_numpy(

@@ -1,11 +1,11 @@
 """Keeps the list of pictures that cannot be read, and stops a run that has too many of them."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jepakit.core.distributed import rank, world_size
-from jepakit.data.sources.source import BrokenPicture
+from jepakit.data.sources.source import BrokenPicture, Source
 
 _ENOUGH_TO_JUDGE = 100  # pictures; if most of the first ones are broken, something else is wrong
 
@@ -109,3 +109,12 @@ class BrokenPictures:
             if is_empty:
                 writer.writerow(["name", "reason"])
             writer.writerows(new.items())
+
+
+def reason_of(source: Source, indices: Sequence[int]) -> str:
+    """Why the first of pictures that cannot be read cannot: the end of a sentence."""
+    try:
+        source.sample(int(indices[0]))
+    except BrokenPicture as error:
+        return f", e.g. {error}"
+    return ""

@@ -17,6 +17,7 @@ from jepakit.data.sources.picture_files import read_values
 PERCENTILES = (1, 99)
 _PIXELS_PER_PICTURE = 4096
 _ANY_RANGE = (0.0, 1.0)
+_NUM_TO_KNOW_THEIR_TYPE = 8  # pictures
 NUM_LOOKED_AT = 64  # pictures, where a range is chosen
 _ALL_OF_16_BITS = (0.0, 65535.0)
 # How much of black to white pictures use at least, where nobody chose it, where somebody did; and
@@ -75,7 +76,7 @@ def doubt_about_values(source: Source) -> str:
         return ""
     found = looked.suggested() if looked else None
     if looked is None or found is None:
-        return ""
+        return _of_bytes(settings.values)
     seen = settings.values or _ALL_OF_16_BITS
     (black, white), (low, high) = seen, found
     both = max(0.0, min(white, high) - max(black, low))
@@ -87,6 +88,27 @@ def doubt_about_values(source: Source) -> str:
         f"and {black:g} is taken as black, {white:g} as white: to use theirs, say --values "
         f"{low:g},{high:g} (in Python values=({low:g}, {high:g}))"
     )
+
+
+def _of_bytes(values: tuple[float, float] | None) -> str:
+    if values is None:
+        return ""
+    return (
+        "mind: none of these pictures has more than 8 bits, so that they stay as they are: "
+        f"{values[0]:g} (black) and {values[1]:g} (white) are for others"
+    )
+
+
+def used_values(source: Source) -> tuple[float, float] | None:
+    """Which stored values of these pictures become black and white; None if they are bytes."""
+    values = getattr(getattr(source, "settings", None), "values", None)
+    if values is None:
+        return None
+    try:
+        looked = look_at_stored(source, _NUM_TO_KNOW_THEIR_TYPE)
+    except ValueError:
+        return None
+    return values if looked is not None and looked.type != "uint8" else None
 
 
 def range_of(settings: Any) -> tuple[float, float] | None:

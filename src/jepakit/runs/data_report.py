@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +14,13 @@ import numpy as np
 from jepakit.core.byte_sizes import in_bytes
 from jepakit.data.inspection import Inspection, Place, Seen
 from jepakit.data.sources import Source
+from jepakit.runs.config import DataSettings
 
 Pair = tuple[Seen, Seen]
 UNLABELLED = "(unlabelled)"
 _NUM_BINS = 12
+_MOST_BROKEN: float = DataSettings.model_fields["max_broken_share"].default
+_CHANNELS = re.compile(r"(\d+) channels where channels=")  # what a reader says of arrays
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,7 @@ class DataReport:
         """What should be mended or known before training."""
         seen, found = self.inspection.seen, []
         if self.inspection.broken:
-            found.append(
-                f"{len(self.inspection.broken):,} of {self.num_looked_at:,} pictures cannot be "
-                "read: training leaves them out, and stops above data.max_broken_share."
-            )
+            found.append(self._about_broken())
         across = [p for p in (*self.same_files, *self.look_alikes) if _is_across(p)]
         if across:
             names = " and ".join(self.name(picture.place) for picture in across[0])
@@ -101,6 +103,21 @@ class DataReport:
         if seen and all(p.is_grey and p.kind.endswith("RGB") for p in seen):
             found.append("All pictures are grey but stored in colour: one channel is enough.")
         return found
+
+    def _about_broken(self) -> str:
+        broken = self.inspection.broken
+        share, most = len(broken) / self.num_looked_at, _MOST_BROKEN
+        told = f"{len(broken):,} of {self.num_looked_at:,} pictures cannot be read"
+        channels = {m[1] for e in broken.values() if (m := _CHANNELS.search(e.reason))}
+        if not self.inspection.seen and len(channels) == 1:
+            return f"{told}: say how many channels they have, --channels {channels.pop()}."
+        if share <= most:
+            return f"{told}: training leaves them out."
+        enough = math.ceil(100 * share) / 100
+        return (
+            f"{told}: more than {most:.0%}, so that a training would stop. Repair or remove them, "
+            f"or train on the others with data.max_broken_share={enough:g}."
+        )
 
     def _pictures(self) -> str:
         parts = [f"{len(source):,} {name}" for name, source in self.parts.items()]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from jepakit.core.errors import RunFailed
+from jepakit.data.broken_pictures import reason_of
 from jepakit.data.duplicates import Duplicate, Fingerprints, find_duplicates, fingerprints
 from jepakit.data.sources import Source
 from jepakit.data.splits import TrainAndTest
@@ -117,7 +118,8 @@ def _looked_at(
     rows = bank.made("raw pixels", make(blank).shape[1], pictures, make, size)
     readable = torch.isfinite(rows).all(dim=1)
     if not readable.any():
-        raise RunFailed(f"none of the {len(indices)} pictures can be read")
+        why = reason_of(source, indices)
+        raise RunFailed(f"none of the {len(indices)} pictures can be read{why}")
     if readable.all():
         return pictures, rows
     return pictures.at(readable), rows[readable]

@@ -14,6 +14,7 @@ import numpy as np
 
 from jepakit.core.errors import RunFailed
 from jepakit.core.files import written_whole
+from jepakit.data.broken_pictures import reason_of
 from jepakit.data.sources import Source
 from jepakit.data.sources.parquet_files import check_pyarrow, write_rows
 from jepakit.runs.extraction import Extraction
@@ -73,7 +74,9 @@ def table_of(extraction: Extraction, half: bool, about: dict[str, Any]) -> Table
 
     num_rows = len(extraction) - len(left_out)
     if not num_rows:
-        raise RunFailed(f"none of the {len(extraction)} pictures can be read: check --data")
+        source = next(iter(extraction.splits.values()))
+        why = reason_of(source, range(len(source)))
+        raise RunFailed(f"none of the {len(extraction)} pictures can be read{why}")
     about = {**about, "num_pictures": num_rows, "left_out": left_out}
     return Table(columns, num_rows, extraction.shape, half, blocks, about)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jepakit.core.files import write_text
+from jepakit.data.sources.decoding import MODE_OF_CHANNELS
 from jepakit.evaluation.comparison import Comparison
 from jepakit.pretrained.companions import main_network
 from jepakit.pretrained.hub import is_hub_name
@@ -30,8 +31,8 @@ def write_card(loaded: Loaded, weights: Weights, folder: Path, licence: str, nam
         _front_matter(licence),
         f"# {Path(name).name}",
         _what(loaded, weights),
-        _use(name, weights),
         _values(weights.description),
+        _use(name, weights),
     ]
     if loaded.trained is not None:
         parts += [_data(loaded.trained), _recipe(loaded.trained)]
@@ -72,17 +73,23 @@ def _channels(description: Description) -> str:
 
 def _use(name: str, weights: Weights) -> str:
     predictor = "  # with the predictor: model.predict" if PREDICTOR in weights.networks else ""
+    given = 'picture, return_tensors="pt"'
+    if weights.description.num_channels not in MODE_OF_CHANNELS:  # an array H W C
+        given += ', input_data_format="channels_last"'
     return (
         "## Use\n\n```python\n"
         "from transformers import AutoImageProcessor, AutoModel\n\n"
         f'processor = AutoImageProcessor.from_pretrained("{name}")\n'
         f'model = AutoModel.from_pretrained("{name}")\n'
-        'tokens = model(**processor(picture, return_tensors="pt")).last_hidden_state\n'
+        f"inputs = processor({given})\n"
+        "tokens = model(**inputs).last_hidden_state\n"
         "features = tokens.mean(dim=1)  # as the paper evaluates it\n"
         "```\n\n```python\n"
         "import jepakit\n\n"
         f'model = jepakit.load("{"hf:" if is_hub_name(name) else ""}{name}"){predictor}\n'
-        "```"
+        "```\n\n"
+        "The processor resizes and crops a picture, not quite as jepakit does. A view of the "
+        "model's own size stays as it is with `do_resize=False, do_center_crop=False`."
     )
 
 
@@ -94,10 +101,11 @@ def _values(description: Description) -> str:
     scaled = f"(stored.astype(np.float32) - {low:g}) * (255 / {high - low:g})"
     picture = "np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)"
     grey = description.num_channels == 1
+    axes = "H W" if grey else "H W C"
     return (
-        "### Pictures of more than 8 bits\n\n"
+        "## Pictures of more than 8 bits\n\n"
         f"In the training {low:g} became black and {high:g} white. `jepakit` scales stored values "
-        "so by itself; for transformers, an array `stored` becomes a `picture` with\n\n"
+        f"so by itself; for transformers, an array `stored` ({axes}) becomes a `picture` with\n\n"
         "```python\nimport numpy as np\n"
         + ("from PIL import Image\n\n" if grey else "\n")
         + f"scaled = {scaled}\n"

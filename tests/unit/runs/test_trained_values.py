@@ -193,6 +193,63 @@ def test_what_cannot_be_evaluated_leaves_no_folder(run: Path) -> None:
     assert not (run / "evaluations" / "stack").exists()
 
 
+def test_bytes_are_said_to_stay_as_they_are(run: Path) -> None:
+    for number, one in enumerate(IN_8_BITS):
+        folder = run.parent / "bytes" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(one).save(folder / f"{number}.png")
+    said: list[str] = []
+    how = {"tell": said.append, "knn": {"neighbours": [2]}, "features": {"num_workers": 0}}
+    found = jepakit.evaluate(run, run.parent / "bytes", ["knn"], **how)
+    assert any("none of these pictures has more than 8 bits, so that they stay" in s for s in said)
+    assert found.values is None
+    model = jepakit.load(run, device="cpu", precision="fp32")
+    kept = model.features(files(run.parent / "bytes"))
+    np.testing.assert_allclose(kept, model.features(IN_8_BITS), atol=1e-5)
+
+
+def test_the_card_of_bands_works_as_it_is_written(
+    tmp_path: Path, new_run: Callable[..., Path]
+) -> None:
+    pytest.importorskip("transformers")
+    tifffile = pytest.importorskip("tifffile")
+    bands = np.random.default_rng(0).integers(100, 4000, (6, 24, 24, 5)).astype(np.uint16)
+    (tmp_path / "bands").mkdir()
+    for number, one in enumerate(bands):
+        pages = one.transpose(2, 0, 1)
+        tifffile.imwrite(tmp_path / "bands" / f"{number}.tif", pages, photometric="minisblack")
+    source = {"kind": "folder", "path": str(tmp_path / "bands"), "channels": 5, "values": VALUES}
+    data = {"source": source, "view": {"size": 24}, "num_workers": 0}
+    new_run(tmp_path / "run", 5, data=data)
+    export_named(str(tmp_path / "run"), "huggingface", tmp_path / "hf", {})
+    card = (tmp_path / "hf" / "README.md").read_text()
+    scaling, use = (part.split("```")[0] for part in card.split("```python\n")[1:3])
+    names: dict[str, object] = {"stored": bands[0]}
+    exec(scaling, names)
+    exec(use, names)
+    found = names["features"]
+    assert isinstance(found, torch.Tensor)
+    assert found.shape == (1, 32)
+
+
+def test_why_none_can_be_read_is_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(6):
+        folder = Path("bands") / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"{number}.npy", np.zeros((24, 24, 5), np.uint16))
+    told = "can be read, e.g. a/0.npy: 5 channels where channels=1"
+    for line in (
+        f"evaluate {run} --data bands --tasks knn --out e features.num_workers=0",
+        f"features {run} --data bands --out f.npy --workers 0 --devices cpu",
+        f"export {run} hf --data bands",
+    ):
+        assert typed(line) in (2, 3)
+        assert told in " ".join(capsys.readouterr().err.split())
+
+
 def test_tables_and_pages_tell_them(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
