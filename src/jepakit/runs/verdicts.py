@@ -9,7 +9,9 @@ import numpy as np
 
 from jepakit.training.monitors.advice import (
     ALIKE,
+    COLLAPSED,
     FEW_DIMENSIONS,
+    FEWEST_DIMENSIONS,
     MOST_BY_PLACE,
     SMALLEST_GAP,
     TOO_FEW_STEPS,
@@ -37,10 +39,11 @@ def verdicts(
     verdicts.
     """
     last = {name: float(curve.values[-1]) for name, curve in curves.items() if len(curve.values)}
+    too_early = _too_early(step)
     found = [
-        _too_early(step),
+        too_early,
         _loss(curves),
-        _rank(last, width) if width is not None else None,
+        _rank(last, width, too_early is not None) if width is not None else None,
         _cosine(last),
         _position(last),
         _probe(curves, num_probed),
@@ -73,7 +76,7 @@ def _loss(curves: Mapping[str, Curve]) -> Verdict | None:
     return Verdict(True, words)
 
 
-def _rank(last: Mapping[str, float], width: int) -> Verdict:
+def _rank(last: Mapping[str, float], width: int, is_early: bool) -> Verdict:
     rank = last.get("collapse/rankme")
     if rank is None:
         return Verdict(
@@ -81,11 +84,15 @@ def _rank(last: Mapping[str, float], width: int) -> Verdict:
             "The rank of the features was not measured (monitors.collapse.every), so a collapse "
             "would not be seen here.",
         )
-    fewest = max(4.0, FEW_DIMENSIONS * width)
+    few, collapsed = (max(FEWEST_DIMENSIONS, s * width) for s in (FEW_DIMENSIONS, COLLAPSED))
     words = f"The features use about {rank:.1f} of their {width} dimensions (RankMe)"
-    if rank < fewest:
-        return Verdict(False, f"{words}, fewer than {fewest:.1f}: they are collapsing.")
-    return Verdict(True, f"{words}; fewer than {fewest:.1f} would mean that they are collapsing.")
+    if rank < few and is_early:
+        return Verdict(False, f"{words}: few as yet.")
+    if rank < collapsed:
+        return Verdict(False, f"{words}, fewer than {collapsed:.1f}: they are collapsing.")
+    if rank < few:
+        return Verdict(False, f"{words}, fewer than {few:.1f}: few, and such features know little.")
+    return Verdict(True, f"{words}; fewer than {few:.1f} would be few.")
 
 
 def _cosine(last: Mapping[str, float]) -> Verdict | None:

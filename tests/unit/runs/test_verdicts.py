@@ -41,7 +41,12 @@ def test_a_healthy_run() -> None:
         (
             "collapse__rankme",
             [90.0, 12.0],
-            "use about 12.0 of their 192 dimensions (RankMe), fewer than 19.2: they are",
+            "use about 12.0 of their 192 dimensions (RankMe), fewer than 19.2: few, and",
+        ),
+        (
+            "collapse__rankme",
+            [90.0, 5.0],
+            "use about 5.0 of their 192 dimensions (RankMe), fewer than 5.8: they are collapsing",
         ),
         ("collapse__cosine", [0.2, 0.97], "a cosine of 0.97, above 0.95: they are nearly the same"),
         ("position__gap", [0.1, 0.01], "hardly tell pictures apart"),
@@ -67,6 +72,10 @@ def test_what_is_wrong_is_said(name: str, values: list[float], told: str) -> Non
 def test_a_few_steps_tell_nothing() -> None:
     (bad,) = [v.words for v in verdicts(curves(), 192, 512, step=18) if not v.good]
     assert bad.startswith("It has trained for 18 steps only")
+    early = verdicts(curves(collapse__rankme=[2.0, 3.0]), 192, 512, step=18)
+    words = " ".join(v.words for v in early if not v.good)
+    assert "use about 3.0 of their 192 dimensions (RankMe): few as yet." in words
+    assert "collapsing" not in words
     assert all(verdict.good for verdict in verdicts(curves(), 192, 512, step=100))
 
 

@@ -9,7 +9,8 @@ from jepakit.training.monitors.monitor import Snapshot
 TOO_FEW_STEPS = 100  # to tell a collapse from a beginning
 # Beyond these, monitors warn and reports doubt.
 ALIKE = 0.95  # cosine of different pictures
-FEW_DIMENSIONS = 0.1  # share of the dimensions that the features use
+FEW_DIMENSIONS, COLLAPSED = 0.1, 0.03  # shares of the dimensions that the features use
+FEWEST_DIMENSIONS = 4.0  # of whatever width
 SMALLEST_GAP = 0.02  # cosine by which a prediction is closer to its own target
 MOST_BY_PLACE = 0.95  # share of the targets that the place explains
 

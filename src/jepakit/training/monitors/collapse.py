@@ -13,7 +13,14 @@ from jepakit.core import settings as core
 from jepakit.core.randomness import BatchRandom
 from jepakit.masking.masking import Masking
 from jepakit.objectives.ijepa import IJepa
-from jepakit.training.monitors.advice import ALIKE, FEW_DIMENSIONS, against_collapse, is_too_early
+from jepakit.training.monitors.advice import (
+    ALIKE,
+    COLLAPSED,
+    FEW_DIMENSIONS,
+    FEWEST_DIMENSIONS,
+    against_collapse,
+    is_too_early,
+)
 from jepakit.training.monitors.features import FeatureCache
 from jepakit.training.monitors.monitor import Monitor, Snapshot
 from jepakit.training.monitors.spectrum import (
@@ -107,7 +114,7 @@ class Collapse(Monitor):
         """Own trials on small data: 9 of 96 and 9 of 192 were no better than a random encoder,
         17 of 128 learned a little, 28 of 128 and 156 of 192 learned well."""
         shown = f"RankMe is {rank:.1f} of {self._highest_possible}"
-        if rank < max(4.0, 0.03 * self._highest_possible):
+        if rank < max(FEWEST_DIMENSIONS, COLLAPSED * self._highest_possible):
             return [f"The features are collapsing: {shown}"]
         if rank < FEW_DIMENSIONS * self._highest_possible:
             return [f"The features use few of their dimensions: {shown}"]
