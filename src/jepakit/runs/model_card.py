@@ -11,6 +11,7 @@ from jepakit.evaluation.comparison import Comparison
 from jepakit.pretrained.companions import main_network
 from jepakit.pretrained.hub import is_hub_name
 from jepakit.pretrained.weights import PREDICTOR, Description, Weights
+from jepakit.runs.automatic import written
 from jepakit.runs.loaded import Loaded
 from jepakit.runs.trained import Trained
 from jepakit.runs.yaml_file import as_yaml
@@ -117,7 +118,7 @@ def _values(description: Description) -> str:
 def _data(trained: Trained) -> str:
     data = trained.config.data
     content = {
-        "source": _public(data.source.model_dump(mode="json", exclude_none=True)),
+        "source": _public(written(data.source)),
         "normalization": trained.normalise.statistics.model_dump(mode="json"),
     }
     return f"## Data\n\n```yaml\n{as_yaml(content).strip()}\n```"
