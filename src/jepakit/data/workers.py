@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from multiprocessing.synchronize import Event
 from multiprocessing.util import Finalize
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -100,10 +101,26 @@ def _prepare_worker(stop: Event, parent: int, worker: int) -> None:
     global _stop
     _stop = stop
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    sys.excepthook = partial(_tell_unless_hung_up, sys.excepthook)
     torch.set_num_threads(1)
     for name in _SIGNALS_FOR_THE_PARENT:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _tell_unless_hung_up(
+    before: Callable[..., None],
+    kind: type[BaseException],
+    error: BaseException,
+    trace: TracebackType | None,
+) -> None:
+    """A parent that is stopped while it takes a tensor hangs up: its end is told elsewhere.
+
+    Python's thread that hands tensors over would print a traceback. Errors of the data do not come
+    this way.
+    """
+    if not issubclass(kind, ConnectionError | EOFError):
+        before(kind, error, trace)
 
 
 def _end_with(parent: int) -> None:

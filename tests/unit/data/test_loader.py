@@ -21,6 +21,7 @@ from jepakit.core.tensors import MaskIndices
 from jepakit.data.loader import TrainingStream, evaluation_loader
 from jepakit.data.sources.source import BrokenPicture, Sample, Source
 from jepakit.data.views import RandomView
+from jepakit.data.workers import Workers
 
 
 class Noise(Source):
@@ -288,6 +289,24 @@ def test_signals(name, tmp_path):
     if name == "SIGTERM":
         assert here.poll()
         assert (here.recv(), stderr.read_text(), program.exitcode) == ("went on", "", 0)
+
+
+class _Telling(torch.utils.data.Dataset):
+    """Tells an error as a thread of its process would."""
+
+    def __getitem__(self, error):
+        sys.excepthook(type(error), error, None)
+        return 0
+
+
+def test_a_parent_that_hangs_up_is_no_news(capfd):
+    errors = [ConnectionResetError("gone"), EOFError("gone"), OSError("the disk")]
+    workers = Workers(_Telling(), errors, num_workers=1)
+    assert list(workers) == [0, 0, 0]
+    workers.close()
+    told = capfd.readouterr().err
+    assert "the disk" in told
+    assert "gone" not in told
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
