@@ -20,6 +20,7 @@ from jepakit.core.devices import choose_device
 from jepakit.core.distributed import Place
 from jepakit.core.files import held, made_in, told_if_full, write_text
 from jepakit.core.settings import Settings
+from jepakit.data.sources.decoding import decoding_of
 from jepakit.evaluation.features import Pool, Reading
 from jepakit.launch.local import launch, num_cores
 from jepakit.runs.channel_values import doubt_about_values
@@ -173,7 +174,8 @@ def _about(asked: Asked, extraction: Extraction) -> dict[str, Any]:
         "precision": subject.precision,
         "half": asked.half,
     }
-    values = {n: getattr(getattr(s, "settings", None), "values", None) for n, s in splits.items()}
+    hows = {name: decoding_of(source) for name, source in splits.items()}
+    values = {name: how.values if how else None for name, how in hows.items()}
     key = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
     named = {"model": asked.model, "branch": asked.branch, "data": asked.data, "values": values}
     classes = {name: list(source.classes) for name, source in splits.items()}

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from jepakit.core.randomness import generator
 from jepakit.data.duplicates import Duplicate, Fingerprints, find_repeats, fingerprints, join
 from jepakit.data.shrinking import resized
-from jepakit.data.sources.decoding import Decoding
+from jepakit.data.sources.decoding import decoding_of
 from jepakit.data.sources.picture_files import read_values
 from jepakit.data.sources.source import BrokenPicture, Source, Stored
 from jepakit.data.workers import Workers, is_stopping
@@ -122,8 +122,7 @@ class _Looks(Dataset):
 
 def _kind(source: Source, index: int, stored: Stored) -> str:
     """The file's format and mode, or the type and number of an array's channels."""
-    how = getattr(source, "settings", None)
-    if isinstance(how, Decoding):
+    if how := decoding_of(source):
         values = read_values(stored, source.name(index), how)
         if values is not None:
             return f"{stored.suffix[1:].upper()} {values.dtype} x {values.shape[2]}"

@@ -20,7 +20,7 @@ from jepakit.data.sources import (
     short_name,
 )
 from jepakit.data.sources.arrays import ArraySource
-from jepakit.data.sources.decoding import Decoding
+from jepakit.data.sources.decoding import decoding_of
 from jepakit.data.sources.guess import SCENES
 from jepakit.runs.channel_values import NUM_LOOKED_AT, look_at_stored, look_at_values
 from jepakit.runs.choices import Choices, section
@@ -53,7 +53,7 @@ def choose(
         raise ValueError(f"{data} holds {len(source)} picture: add some, {FEWEST} are the fewest")
     source = _choose_values(chosen, source)
     shorter, grey = look_at(source)
-    if grey and source.num_channels == RGB and _has_channels(source):
+    if grey and source.num_channels == RGB and decoding_of(source):
         chosen.take("data.source.channels", 1, "all pictures looked at are grey")
     _choose_held_out(chosen, data, source, section(said, "data", "source"))
     choose_networks(chosen, shorter, len(source), device, said)
@@ -66,8 +66,8 @@ def choose(
 
 def _choose_values(chosen: Choices, source: Source) -> Source:
     """The range of arrays of more than 8 bits: within all of 16 bits they would be nearly black."""
-    settings = getattr(source, "settings", None)
-    if not isinstance(settings, Decoding) or settings.values is not None:
+    settings = decoding_of(source)
+    if settings is None or settings.values is not None:
         return source
     try:
         if isinstance(source, ArraySource):
@@ -86,10 +86,6 @@ def _choose_values(chosen: Choices, source: Source) -> Source:
         return source.reading(found)
     read: Any = settings.model_copy(update={"values": found})
     return build_source(read)
-
-
-def _has_channels(source: Source) -> bool:
-    return isinstance(getattr(source, "settings", None), Decoding)
 
 
 def look_at(source: Source) -> tuple[int, bool]:

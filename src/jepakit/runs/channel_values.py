@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from jepakit.core.randomness import generator
 from jepakit.data.sources import BrokenPicture, Source, build_source
-from jepakit.data.sources.decoding import Decoding
+from jepakit.data.sources.decoding import decoding_of
 from jepakit.data.sources.picture_files import read_values
 
 PERCENTILES = (1, 99)
@@ -67,8 +66,8 @@ def doubt_about_values(source: Source) -> str:
 
     Without a range all of 16 bits are seen, of which many cameras fill a small part.
     """
-    settings = getattr(source, "settings", None)
-    if not isinstance(settings, Decoding) or not len(source):
+    how = decoding_of(source)
+    if how is None or not len(source):
         return ""
     try:
         looked = look_at_stored(source, NUM_LOOKED_AT)
@@ -76,11 +75,11 @@ def doubt_about_values(source: Source) -> str:
         return ""
     found = looked.suggested() if looked else None
     if looked is None or found is None:
-        return _of_bytes(settings.values)
-    seen = settings.values or _ALL_OF_16_BITS
+        return _of_bytes(how.values)
+    seen = how.values or _ALL_OF_16_BITS
     (black, white), (low, high) = seen, found
     both = max(0.0, min(white, high) - max(black, low))
-    least = _LEAST_OF_A_CHOICE if settings.values else _LEAST_OF_16_BITS
+    least = _LEAST_OF_A_CHOICE if how.values else _LEAST_OF_16_BITS
     if both >= least * (white - black) and both >= _LEAST_OF_A_PICTURE * (high - low):
         return ""
     return (
@@ -101,14 +100,14 @@ def _of_bytes(values: tuple[float, float] | None) -> str:
 
 def used_values(source: Source) -> tuple[float, float] | None:
     """Which stored values of these pictures become black and white; None if they are bytes."""
-    values = getattr(getattr(source, "settings", None), "values", None)
-    if values is None:
+    how = decoding_of(source)
+    if how is None or how.values is None:
         return None
     try:
         looked = look_at_stored(source, _NUM_TO_KNOW_THEIR_TYPE)
     except ValueError:
         return None
-    return values if looked is not None and looked.type != "uint8" else None
+    return how.values if looked is not None and looked.type != "uint8" else None
 
 
 def range_of(settings: Any) -> tuple[float, float] | None:
@@ -122,8 +121,7 @@ def range_of(settings: Any) -> tuple[float, float] | None:
 
 def look_at_stored(source: Source, num_pictures: int) -> ChannelValues | None:
     """`look_at_values` of a source that is open."""
-    num = min(num_pictures, len(source))
-    chosen = generator(0, "statistics").choice(len(source), num, replace=False)
+    chosen = source.some(num_pictures, 0, "statistics")
     looks: list[_Look] = []
     broken: list[BrokenPicture] = []
     for index in chosen.tolist():
@@ -138,8 +136,8 @@ def look_at_stored(source: Source, num_pictures: int) -> ChannelValues | None:
         return None
     if not looks:
         raise ValueError(
-            f"none of {num} pictures can be read, e.g. {broken[0]}; say how many channels they "
-            "have with --channels"
+            f"none of {len(chosen)} pictures can be read, e.g. {broken[0]}; say how many channels "
+            "they have with --channels"
         )
     # Pictures of 8 bits among others stay as they are.
     return _summarise([look for look in looks if look.type != "uint8"] or looks)
@@ -158,8 +156,8 @@ class _Look:
 def _read_stored(source: Source, index: int) -> Shaped[np.ndarray, "H W C"] | None:
     """A picture's values as they are stored; None for what is no array."""
     values = source.stored_values(index)
-    how = getattr(source, "settings", None)
-    if values is not None or not isinstance(how, Decoding):
+    how = decoding_of(source)
+    if values is not None or how is None:
         return values
     stored = source.stored(index)
     return read_values(stored, source.name(index), how) if stored else None

@@ -11,7 +11,7 @@ from PIL import Image
 from jepakit.data.sources.arrays import ArraySource
 from jepakit.data.sources.image_folder import ImageFolder
 from jepakit.data.sources.procedural_scenes import ProceduralScenes
-from jepakit.runs.channel_values import look_at_values
+from jepakit.runs.channel_values import look_at_stored, look_at_values
 
 
 def save(folder: Path, arrays: list[np.ndarray]) -> None:
@@ -85,3 +85,18 @@ def test_another_number_of_channels_is_said(tmp_path: Path) -> None:
     save(tmp_path, [np.zeros((9, 9, 5), np.uint8)])
     with pytest.raises(ValueError, match=r"5 channels where channels=3; say how many .*--channels"):
         look_at_values(ImageFolder.Settings(path=tmp_path), 10)
+
+
+def test_pictures_that_are_quick_to_reach_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ArraySource.of(np.arange(200 * 16).reshape(200, 4, 4).astype(np.uint16))
+    source.reads_in_order = True  # as shards on a server: each of them is fetched whole
+    asked: list[int] = []
+    stored_values = source.stored_values
+
+    def recorded(index: int) -> np.ndarray:
+        asked.append(index)
+        return stored_values(index)
+
+    monkeypatch.setattr(source, "stored_values", recorded)
+    assert look_at_stored(source, 10) is not None
+    assert asked == source.order(0, 0)[:10].tolist()

@@ -37,6 +37,12 @@ class Decoding(Settings):
         return values
 
 
+def decoding_of(source: object) -> Decoding | None:
+    """How the pictures of a source are decoded; None where they are drawn, or decoded already."""
+    settings = getattr(source, "settings", None)
+    return settings if isinstance(settings, Decoding) else None
+
+
 def fingerprint_of_values(pictures: str, how: Decoding) -> str:
     """The fingerprint of pictures of which these values become black and white: others look so."""
     if how.values is None:
